@@ -1,0 +1,19 @@
+"""What torch brings."""
+
+from types import MappingProxyType
+
+from upweight import Backend
+from upweight_torch.aggregators import NestedTorchCatAggregator, TorchCatAggregator
+from upweight_torch.converter import TorchNumpyConverter
+from upweight_torch.influence import CgInfluence, DirectInfluence
+from upweight_torch.objective import TorchObjective
+
+torch_backend = Backend(
+    name="torch",
+    objective=TorchObjective,
+    converter=TorchNumpyConverter,
+    aggregator=TorchCatAggregator,
+    nested_aggregator=NestedTorchCatAggregator,
+    models=MappingProxyType({"direct": DirectInfluence, "cg": CgInfluence}),
+    capabilities=frozenset({"SupportsDenseHessian", "SuggestsBatchSize", "ReportsMemory"}),
+)

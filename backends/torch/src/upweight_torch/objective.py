@@ -1,0 +1,248 @@
+"""The mean loss of a torch model, seen through its derivatives."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch.func import grad, vjp, vmap
+from torch.utils._pytree import tree_map
+
+from upweight.checks import batch_size
+from upweight.errors import ModelError
+from upweight.trees import Batch, Tree, map_leaves, perturbed_leaf
+from upweight_torch.batches import (
+    activation_bytes,
+    check_loss,
+    losses_of_samples,
+    prepared_batch,
+    sliced,
+)
+from upweight_torch.flat import check_parameters, flatten, unflatten
+from upweight_torch.functional import FunctionalModel, Parameters
+from upweight_torch.hessian import dense_hessian, linear_parameters
+from upweight_torch.kernels import twice_differentiable_kernels
+
+Tensor = torch.Tensor
+Loss = Callable[[Any, Any], Tensor]
+
+#: Bytes of activations that one call may work on: what stays in the cache of a processor, and what
+#: keeps an accelerator busy.
+WORKING_BYTES = {"cpu": 16 * 2**20, "other": 2**30}
+
+#: Rows from which per-sample gradients are formed for inner products.
+MATERIALISE_ABOVE = 48
+
+#: Bytes of per-sample gradients formed at a time where only their products are wanted.
+GRADIENT_BYTES = 256 * 2**20
+
+
+class TorchObjective:
+    """The mean loss of a torch model at its present parameters.
+
+    The model is copied, in evaluation mode: dropout is off and batch normalisation uses its
+    running statistics. All derivatives but those of single samples come from one idea: the map
+    from θ, x or sample weights to the gradient in θ is linearised once, and all rows are pulled
+    back through it together.
+
+    Args:
+        model: The model; parameters that do not require gradients are constants. It is called as
+            `model(x)`, `model(*x)` for a tuple and `model(**x)` for a mapping.
+        loss: Called as `loss(output, y)`, the mean of the losses of the samples of a batch.
+
+    Raises:
+        TypeError: the model is no module, or the loss cannot be called.
+        ModelError: the model cannot be copied, or its parameters have several types or devices.
+    """
+
+    def __init__(self, model: torch.nn.Module, loss: Loss) -> None:
+        if not callable(loss):
+            raise TypeError(f"The loss must be callable as loss(output, y); got {loss!r}.")
+        self._model = FunctionalModel(model)
+        self._loss = loss
+        self._free: Parameters = self._model.trainable
+        self._fixed: Parameters = {}
+        self._sample_bytes: int | None = None
+        check_parameters(self._free)
+
+    @property
+    def parameters(self) -> Mapping[str, tuple[int, ...]]:
+        """Name and shape of each parameter, in the model's own order."""
+        return {name: tuple(value.shape) for name, value in self._free.items()}
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """NumPy name of the floating-point type that all results have."""
+        return np.dtype(str(self._any().dtype).removeprefix("torch."))
+
+    @property
+    def is_thread_safe(self) -> bool:
+        """True: every thread works on its own copy of the module's structure."""
+        return True
+
+    def restrict(self, names: Sequence[str]) -> TorchObjective:
+        """Return the same loss, seen as a function of the named parameters only.
+
+        Raises:
+            ValueError: a name is not one of the parameters.
+        """
+        unknown = set(names) - set(self._free)
+        if unknown:
+            raise ValueError(
+                f"There are no parameters {sorted(unknown)}; there are {list(self._free)}."
+            )
+        other = copy.copy(self)
+        other._free = {name: value for name, value in self._free.items() if name in names}
+        other._fixed = {
+            **self._fixed,
+            **{name: value for name, value in self._free.items() if name not in names},
+        }
+        return other
+
+    def zeros(self, k: int) -> Tensor:
+        """Return k zero vectors over the parameters, on the device of the model, (k, p)."""
+        p = sum(value.numel() for value in self._free.values())
+        return self._any().new_zeros((k, p))
+
+    def available_memory(self) -> int:
+        """Return the number of free bytes on the device of the model."""
+        device = self._any().device
+        if device.type == "cuda":
+            return int(torch.cuda.mem_get_info(device)[0])
+        import psutil
+
+        return int(psutil.virtual_memory().available)
+
+    def suggested_batch_size(self, batch: Batch[Tensor]) -> int:
+        """Return how many samples like these have activations that fit the working memory."""
+        self._prepared(batch)
+        return self._capacity()
+
+    def losses(self, batch: Batch[Tensor]) -> Tensor:
+        """Return the loss of each sample, (n,).
+
+        Raises:
+            LossError: the loss of the batch is not the mean of the losses of its samples.
+        """
+        x, y = self._prepared(batch)
+        with torch.no_grad():
+            output = self._model({**self._fixed, **self._free}, x)
+            check_loss(self._loss, output, y, batch_size(x, y))
+            return losses_of_samples(self._loss, output, y)
+
+    def gradients(self, batch: Batch[Tensor]) -> Tensor:
+        """Return the gradient of the loss of each sample in the parameters, (n, p)."""
+        return self._gradients(*self._prepared(batch))
+
+    def inner_products(self, rows: Tensor, batch: Batch[Tensor]) -> Tensor:
+        """Return ⟨row, gradient of sample⟩ for each pair, (k, n)."""
+        x, y = self._prepared(batch)
+        n, (k, p) = batch_size(x, y), rows.shape
+        if materialising_pays(k):
+            size = max(1, GRADIENT_BYTES // (p * rows.element_size()))
+            pieces = [
+                rows @ self._gradients(sliced(x, i, i + size), sliced(y, i, i + size)).T
+                for i in range(0, n, size)
+            ]
+            return torch.cat(pieces, dim=1)
+
+        def weighted_gradient(weights: Tensor) -> Parameters:
+            return grad(lambda free: weights @ self._losses(free, x, y))(self._free)
+
+        return self._pull(weighted_gradient, rows.new_ones(n), rows, n)
+
+    def hessian_product(self, rows: Tensor, batch: Batch[Tensor]) -> Tensor:
+        """Return the Hessian of the mean loss of the batch times each row, (k, p)."""
+        x, y = self._prepared(batch)
+        mean_gradient = grad(lambda free: self._losses(free, x, y).mean())
+        return flatten(self._pull(mean_gradient, self._free, rows, batch_size(x, y)))
+
+    def hessian(self, batch: Batch[Tensor]) -> Tensor:
+        """Return the Hessian of the mean loss of the batch, (p, p)."""
+        x, y = self._prepared(batch)
+        linear = linear_parameters(self._model, self._free)
+        if linear is not None:
+            values = {**self._fixed, **self._free}
+            hessian = dense_hessian(self._model, values, linear, self._loss, x, y)
+            if hessian is not None:
+                return hessian
+        unit = torch.eye(self.zeros(0).shape[1], dtype=self._any().dtype, device=self._any().device)
+        return self.hessian_product(unit, batch)
+
+    def input_gradients(self, rows: Tensor, batch: Batch[Tensor]) -> Tensor:
+        """Return ∇x ⟨row, ∇θ loss⟩ for each pair, (k, n, *x).
+
+        Raises:
+            UnsupportedInfluenceModeError: not exactly one input is floating-point.
+        """
+        x, y = self._prepared(batch)
+        varied = perturbed_leaf(x)
+
+        def gradient_at(value: Tensor) -> Parameters:
+            moved = map_leaves(lambda leaf: value if leaf is varied else leaf, x)
+            return grad(lambda free: self._losses(free, moved, y).sum())(self._free)
+
+        return self._pull(gradient_at, varied, rows, batch_size(x, y))
+
+    def _pull(
+        self, gradient_at: Callable[[Any], Parameters], point: Any, rows: Tensor, n: int
+    ) -> Any:
+        """Linearise a map to gradients once, and pull each row back through it."""
+        with twice_differentiable_kernels():
+            _, pull = vjp(gradient_at, point)
+            return vmap(lambda row: pull(row)[0], chunk_size=max(1, self._capacity() // n))(
+                unflatten(rows.detach(), self._free)
+            )
+
+    def _gradients(self, x: Tree[Tensor], y: Tree[Tensor]) -> Tensor:
+        def gradient(x: Any, y: Any) -> Parameters:
+            one = tree_map(lambda leaf: leaf.unsqueeze(0), (x, y))
+            return grad(lambda free: self._losses(free, *one).sum())(self._free)
+
+        with twice_differentiable_kernels():
+            return flatten(vmap(gradient, chunk_size=self._capacity())(x, y))
+
+    def _losses(self, free: Parameters, x: Tree[Tensor], y: Tree[Tensor]) -> Tensor:
+        return losses_of_samples(self._loss, self._model({**self._fixed, **free}, x), y)
+
+    def _prepared(self, batch: Batch[Tensor]) -> Batch[Tensor]:
+        """Check a batch and bring it to the device; the first one is also tried out."""
+        x, y = prepared_batch(batch, self._any())
+        if self._sample_bytes is None:
+            few = sliced(x, 0, 4), sliced(y, 0, 4)
+            free = {name: value.clone().requires_grad_() for name, value in self._free.items()}
+            total = activation_bytes(
+                lambda: self._model({**self._fixed, **free}, few[0]), [*free.values()]
+            )
+            self._sample_bytes = max(1, total // batch_size(*few))
+            self._try_out(few)
+        return x, y
+
+    def _try_out(self, batch: Batch[Tensor]) -> None:
+        try:
+            self._gradients(*batch)
+        except RuntimeError as error:
+            raise ModelError(
+                "The model and its loss cannot be differentiated sample by sample "
+                f"(torch.func.vmap of torch.func.grad): {error}"
+            ) from error
+
+    def _capacity(self) -> int:
+        """Return how many samples have activations that fit the working memory."""
+        kind = "cpu" if self._any().device.type == "cpu" else "other"
+        return max(1, WORKING_BYTES[kind] // (self._sample_bytes or 1))
+
+    def _any(self) -> Tensor:
+        return next(iter(self._free.values()))
+
+
+def materialising_pays(k: int) -> bool:
+    """Return whether k inner products with each gradient are cheaper if it is formed.
+
+    One row pulled back costs about as much as half a forward and backward pass of the batch, and
+    per-sample gradients by vmap 12 to 40 (measured, `docs/benchmarks.md`).
+    """
+    return k > MATERIALISE_ABOVE

@@ -1,0 +1,214 @@
+"""Results that are computed chunk by chunk when they are asked for, and not before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain, tee
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+
+from upweight.aggregators import ListAggregator, NestedListAggregator
+from upweight.progress import progress_bar
+
+if TYPE_CHECKING:
+    from zarr import Array as ZarrArray
+
+    from upweight.protocols import NestedSequenceAggregator, NumpyConverter, SequenceAggregator
+    from upweight.store import StoreLike
+
+A = TypeVar("A")
+R = TypeVar("R")
+
+
+class LazyChunkSequence(Generic[A]):
+    """A sequence of arrays, each computed when an iteration reaches it.
+
+    Every iteration computes anew; nothing is kept.
+
+    Args:
+        factory: Starts a fresh iteration over the chunks.
+        length: Number of chunks, where it is known.
+        label: What the progress bar is called.
+        progress: Whether `compute` and `to_zarr` show a progress bar.
+    """
+
+    def __init__(
+        self,
+        factory: Callable[[], Iterator[A]],
+        *,
+        length: int | None = None,
+        label: str = "Chunks",
+        progress: bool = True,
+    ) -> None:
+        self._factory = factory
+        self._length = length
+        self._label = label
+        self._progress = progress
+
+    def __iter__(self) -> Iterator[A]:
+        return self._factory()
+
+    def __len__(self) -> int:
+        if self._length is None:
+            raise TypeError("The number of chunks is not known before they are computed.")
+        return self._length
+
+    @overload
+    def compute(self, aggregator: None = None) -> list[A]: ...
+    @overload
+    def compute(self, aggregator: SequenceAggregator[A, R]) -> R: ...
+    def compute(self, aggregator: SequenceAggregator[A, Any] | None = None) -> Any:
+        """Compute all chunks and hand them, in order, to an aggregator.
+
+        Args:
+            aggregator: Called with an iterator over the chunks; by default they become a list.
+        """
+        return (aggregator or ListAggregator())(self._tracked())
+
+    def to_zarr(
+        self,
+        path_or_url: StoreLike,
+        converter: NumpyConverter[A],
+        return_stored: bool = False,
+        overwrite: bool = False,
+    ) -> ZarrArray[Any] | None:
+        """Compute the chunks one after the other and write each to a Zarr array.
+
+        The chunks are joined along their first axis. The attribute `upweight` of the array says
+        `{"complete": true}` only once everything is written.
+
+        Args:
+            path_or_url: A path, a URL that fsspec understands, or a Zarr v3 store.
+            converter: Turns each chunk into a NumPy array.
+            return_stored: Whether to return the array, opened for reading.
+            overwrite: Whether an array that is there already may be replaced.
+
+        Raises:
+            FileExistsError: there is an array already and `overwrite` is false, or a group.
+        """
+        from upweight.store import GrowingArray
+
+        target = GrowingArray(path_or_url, overwrite=overwrite)
+        row = 0
+        for chunk in self._tracked():
+            values = converter.to_numpy(chunk)
+            target.write((row,), values)
+            row += values.shape[0]
+        return target.finish(return_stored=return_stored)
+
+    def _tracked(self) -> Iterator[A]:
+        with progress_bar(self._length, label=self._label, show=self._progress) as advance:
+            for chunk in self:
+                yield chunk
+                advance(1)
+
+
+class NestedLazyChunkSequence(Generic[A]):
+    """Rows of arrays, one row a test batch and one array a training batch, computed on demand.
+
+    Iterating gives the rows in order, each an iterator over its chunks; rows may be consumed in
+    any order, also after all of them have been listed. Every iteration computes anew.
+
+    Args:
+        factory: Starts a fresh computation: an iterator over groups of consecutive rows, each an
+            iterator over columns that holds, for every column, one chunk for each row of the
+            group. A group of several rows lets them share the work done for a column.
+        shape: Number of rows and of columns, each None where it is not known.
+        label: What the progress bar is called.
+        progress: Whether `compute` and `to_zarr` show a progress bar.
+    """
+
+    def __init__(
+        self,
+        factory: Callable[[], Iterator[Iterator[Sequence[A]]]],
+        *,
+        shape: tuple[int | None, int | None] = (None, None),
+        label: str = "Influences",
+        progress: bool = True,
+    ) -> None:
+        self._factory = factory
+        self._shape = shape
+        self._label = label
+        self._progress = progress
+
+    def __iter__(self) -> Iterator[Iterator[A]]:
+        return chain.from_iterable(map(_rows_of_group, self._factory()))
+
+    def __len__(self) -> int:
+        if self._shape[0] is None:
+            raise TypeError("The number of rows is not known before they are computed.")
+        return self._shape[0]
+
+    @overload
+    def compute(self, aggregator: None = None) -> list[list[A]]: ...
+    @overload
+    def compute(self, aggregator: NestedSequenceAggregator[A, R]) -> R: ...
+    def compute(self, aggregator: NestedSequenceAggregator[A, Any] | None = None) -> Any:
+        """Compute all chunks and hand them, row after row, to an aggregator.
+
+        Args:
+            aggregator: Called with an iterator over the rows; by default they become a list of
+                lists.
+        """
+        rows = chain.from_iterable(map(_rows_of_group, self._tracked()))
+        return (aggregator or NestedListAggregator())(rows)
+
+    def to_zarr(
+        self,
+        path_or_url: StoreLike,
+        converter: NumpyConverter[A],
+        return_stored: bool = False,
+        overwrite: bool = False,
+    ) -> ZarrArray[Any] | None:
+        """Compute the chunks and write each to its place in one Zarr array as it comes.
+
+        Rows of chunks are joined along the second axis, and the rows along the first. The
+        attribute `upweight` of the array says `{"complete": true}` only once everything is
+        written.
+
+        Args:
+            path_or_url: A path, a URL that fsspec understands, or a Zarr v3 store.
+            converter: Turns each chunk into a NumPy array.
+            return_stored: Whether to return the array, opened for reading.
+            overwrite: Whether an array that is there already may be replaced.
+
+        Raises:
+            FileExistsError: there is an array already and `overwrite` is false, or a group.
+        """
+        from upweight.store import GrowingArray
+
+        target = GrowingArray(path_or_url, overwrite=overwrite)
+        first_row = 0
+        for group in self._tracked():
+            column, row = 0, first_row
+            for chunks in group:
+                row = first_row
+                for chunk in chunks:
+                    values = converter.to_numpy(chunk)
+                    target.write((row, column), values)
+                    row += values.shape[0]
+                column += values.shape[1]
+            first_row = row
+        return target.finish(return_stored=return_stored)
+
+    def _tracked(self) -> Iterator[Iterator[Sequence[A]]]:
+        rows, columns = self._shape
+        total = None if rows is None or columns is None else rows * columns
+        with progress_bar(total, label=self._label, show=self._progress) as advance:
+
+            def tracked(group: Iterator[Sequence[A]]) -> Iterator[Sequence[A]]:
+                for chunks in group:
+                    yield chunks
+                    advance(len(chunks))
+
+            yield from map(tracked, self._factory())
+
+
+def _rows_of_group(columns: Iterator[Sequence[A]]) -> Iterator[Iterator[A]]:
+    first = next(columns)
+    shared = tee(chain([first], columns), len(first))  # a column is kept until every row took it
+    return (_row(index, own) for index, own in enumerate(shared))
+
+
+def _row(index: int, columns: Iterable[Sequence[A]]) -> Iterator[A]:
+    for chunks in columns:
+        yield chunks[index]

@@ -1,0 +1,1 @@
+"""Influences over collections of batches, from any influence model."""

@@ -1,0 +1,91 @@
+"""How Dask arrays must be chunked: alike along the samples, and nowhere else."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from upweight.errors import BatchError, InvalidDimensionChunksError, UnalignedChunksError
+from upweight.trees import Tree, leaves
+
+if TYPE_CHECKING:
+    import dask.array as da
+
+
+def check_chunks(x: Tree[da.Array], y: Tree[da.Array]) -> None:
+    """Check that all arrays of a batch are chunked alike, along their samples only.
+
+    Raises:
+        TypeError: an array is not a Dask array.
+        BatchError: an array has no sample.
+        InvalidDimensionChunksError: an array is chunked along another axis, or chunk sizes are
+            not known.
+        UnalignedChunksError: two arrays are chunked differently along the samples.
+    """
+    import dask.array as da
+
+    arrays: list[Any] = [*leaves(x), *leaves(y)]
+    for array in arrays:
+        if not isinstance(array, da.Array):
+            raise TypeError(f"Pass Dask arrays; got {type(array).__name__!r}.")
+        _check_one(array)
+    samples = [array.chunks[0] for array in arrays]
+    if len(set(samples)) > 1:
+        raise UnalignedChunksError(
+            "All arrays of a batch must be chunked alike along the samples; got chunks of "
+            f"{' and '.join(_brief(chunks) for chunks in samples)}. "
+            "Rechunk one like the other: y.rechunk({0: x.chunks[0]})."
+        )
+
+
+def check_factor_chunks(factors: da.Array, n_parameters: int) -> None:
+    """Check that factors are Dask vectors over the parameters, chunked along the samples only.
+
+    Raises:
+        TypeError: this is not a Dask array.
+        BatchError: the array does not have the shape (k, p).
+        InvalidDimensionChunksError: it is chunked along the parameters.
+    """
+    import dask.array as da
+
+    if not isinstance(factors, da.Array):
+        raise TypeError(f"`z_test_factors` must be a Dask array; got {type(factors).__name__!r}.")
+    if factors.ndim != 2 or factors.shape[1] != n_parameters:
+        raise BatchError(
+            f"`z_test_factors` must have shape (k, {n_parameters}), one column per parameter; "
+            f"got {factors.shape}."
+        )
+    _check_one(factors)
+
+
+def merged_chunks(chunks: tuple[int, ...], most: int) -> tuple[int, ...]:
+    """Merge neighbouring chunks while they have at most `most` samples together."""
+    ends = [0]
+    end = 0
+    for chunk in chunks:
+        if end + chunk - ends[-1] > most and end > ends[-1]:
+            ends.append(end)
+        end += chunk
+    return tuple(stop - start for start, stop in pairwise([*ends, end]))
+
+
+def _check_one(array: da.Array) -> None:
+    if array.ndim == 0 or array.shape[0] == 0:
+        raise BatchError(
+            f"An array must have samples along its first axis; got the shape {array.shape}."
+        )
+    if any(math.isnan(size) for sizes in array.chunks for size in sizes):
+        raise InvalidDimensionChunksError(
+            "The sizes of the chunks must be known; call compute_chunk_sizes() on the array first."
+        )
+    if any(len(sizes) > 1 for sizes in array.chunks[1:]):
+        raise InvalidDimensionChunksError(
+            "Arrays must be chunked along the samples only; got the chunks "
+            f"{array.chunks}. Use array.rechunk({{i: -1 for i in range(1, array.ndim)}})."
+        )
+
+
+def _brief(chunks: tuple[int, ...]) -> str:
+    shown = ", ".join(map(str, chunks[:5]))
+    return f"({shown}, … {len(chunks)} in all)" if len(chunks) > 5 else f"({shown})"

@@ -1,0 +1,102 @@
+"""Data whose order is the same on every pass, so that rows and columns of results have a meaning."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any, Generic, TypeVar
+from zlib import crc32
+
+from array_api_compat import array_namespace, is_jax_array, to_device
+
+from upweight.checks import check_reusable
+from upweight.errors import DataError
+from upweight.trees import leaves
+
+T = TypeVar("T")
+
+#: Batches read twice before any work starts, to notice a shuffling loader at once.
+PROBES = 2
+
+
+class StableOrder(Generic[T]):
+    """A collection of batches (or arrays) that is compared, pass by pass, with what it was before.
+
+    Args:
+        data: The collection.
+        name: What to call it in errors.
+
+    Raises:
+        DataError: `data` can be read only once (a generator).
+    """
+
+    def __init__(self, data: Iterable[T], *, name: str) -> None:
+        check_reusable(data)
+        self._data = data
+        self._name = name
+        self._seen: list[int] = []
+
+    def probe(self) -> T:
+        """Read the first batches, note what they are, and return the first.
+
+        Raises:
+            DataError: there is no batch, or they are not the ones of an earlier pass.
+        """
+        first = list(islice(iter(self._data), PROBES))
+        if not first:
+            raise DataError(f"The {self._name} data holds no batch; pass at least one.")
+        for index, batch in enumerate(first):
+            self._compare(index, batch)
+        return first[0]
+
+    def __iter__(self) -> Iterator[T]:
+        """Yield the batches.
+
+        Raises:
+            DataError: a batch is not the one of an earlier pass, or there are fewer.
+        """
+        count = 0
+        for index, batch in enumerate(self._data):
+            self._compare(index, batch)
+            yield batch
+            count = index + 1
+        if count < len(self._seen):
+            raise DataError(
+                f"The {self._name} data held at least {len(self._seen)} batches before and "
+                f"{count} now. Pass data that is the same on every pass."
+            )
+
+    def _compare(self, index: int, batch: T) -> None:
+        now = fingerprint(batch)
+        if index == len(self._seen):
+            self._seen.append(now)
+        elif now != self._seen[index]:
+            raise DataError(
+                f"Batch {index} of the {self._name} data is not what it was when it was read "
+                "before, so rows and columns of the result would have no fixed meaning. "
+                "Turn off shuffling (DataLoader(..., shuffle=False)) and random augmentation."
+            )
+
+
+def fingerprint(batch: Any) -> int:
+    """Return a checksum of the values, shapes and types of a batch or an array."""
+    value = 0
+    parts = batch if isinstance(batch, tuple | list) else (batch,)
+    for array in (leaf for part in parts for leaf in leaves(part)):
+        if hasattr(array, "shape"):
+            values = _to_numpy(array)
+            value = crc32(f"{values.shape}{values.dtype}".encode(), value)
+            value = crc32(values.tobytes(), value)
+    return value
+
+
+def _to_numpy(array: Any) -> Any:
+    import numpy as np
+
+    if not is_jax_array(array):  # JAX arrays go to NumPy from any device, and have no "cpu" device
+        array = to_device(array, "cpu")
+    try:
+        return np.asarray(array)
+    except TypeError:  # a type that NumPy does not have, such as bfloat16
+        xp = array_namespace(array)
+        return np.asarray(xp.astype(array, xp.float32))

@@ -1,0 +1,242 @@
+"""Influences between Dask arrays, as Dask arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
+from uuid import uuid4
+
+from upweight.calculators._checks import bytes_of, check_fitted
+from upweight.calculators._chunks import check_chunks, check_factor_chunks, merged_chunks
+from upweight.errors import ThreadSafetyViolationError
+from upweight.influence import (
+    InfluenceFunctionModel,
+    InfluenceMode,
+    ModeLike,
+    paired_or_default,
+)
+from upweight.protocols import NumpyConverter
+from upweight.trees import Tree, leaves, perturbed_leaf, rebuild
+
+if TYPE_CHECKING:
+    import dask.array as da
+    from distributed import Client
+    from numpy.typing import NDArray
+
+A = TypeVar("A")
+
+DaskTree: TypeAlias = "Tree[da.Array]"
+
+
+class DisableClientSingleThreadCheck:
+    """Passed instead of a client: there is none, or its workers need no check."""
+
+
+class DaskInfluenceCalculator(Generic[A]):
+    """Influences between Dask arrays that are chunked along their samples, computed lazily.
+
+    One task solves the factors of one test chunk. One task computes the influences of one training
+    chunk on a group of consecutive test chunks: as many as have factors that fit `max_memory`.
+
+    Args:
+        influence_function_model: A fitted model. It is sent to the workers once.
+        converter: Turns chunks into arrays of the framework of the model, and results back.
+        client: The client of the cluster, or `DisableClientSingleThreadCheck` to compute with any
+            other scheduler of Dask.
+        max_memory: Bytes that the factors of a group may take, a number or a string such as
+            "2 GiB".
+
+    Raises:
+        NotFittedError: the model is not fitted.
+        TypeError: `client` is something else.
+        ThreadSafetyViolationError: the model is not thread-safe, and a worker has several threads.
+    """
+
+    def __init__(
+        self,
+        influence_function_model: InfluenceFunctionModel[A],
+        converter: NumpyConverter[A],
+        client: Client | type[DisableClientSingleThreadCheck],
+        *,
+        max_memory: int | str = 2**28,
+    ) -> None:
+        check_fitted(influence_function_model)
+        self._max_memory = bytes_of(max_memory)
+        self._n_parameters = influence_function_model.n_parameters
+        self._dtype = influence_function_model.dtype
+        # A future stands for the model on the workers; without a client it is the model itself.
+        self._model: Any = influence_function_model
+        self._converter = converter
+        if client is DisableClientSingleThreadCheck:
+            return
+        connected = _checked_client(client)
+        if not influence_function_model.is_thread_safe:
+            _check_single_threaded(connected)
+        self._model = connected.scatter(influence_function_model, broadcast=True, hash=False)
+
+    def influence_factors(self, x: DaskTree, y: DaskTree) -> da.Array:
+        """Return the influence factors of all samples, lazily.
+
+        Args:
+            x: Inputs of n samples, an array or a tuple or mapping of arrays.
+            y: Labels of the samples.
+
+        Returns:
+            (n, p), chunked like the samples.
+
+        Raises:
+            InvalidDimensionChunksError: an array is chunked along another axis than the samples.
+            UnalignedChunksError: the arrays are not chunked alike along the samples.
+        """
+        check_chunks(x, y)
+
+        def factors(model: Any, *arrays: NDArray[Any]) -> NDArray[Any]:
+            batch = self._rebuilt(x, y, arrays)
+            return self._converter.to_numpy(model.influence_factors(*batch))
+
+        return self._blocks(
+            factors, "factors", (0, -1), [], (x, y), new_axes={-1: self._n_parameters}
+        )
+
+    def influences(
+        self,
+        x_test: DaskTree,
+        y_test: DaskTree,
+        x: DaskTree | None = None,
+        y: DaskTree | None = None,
+        mode: ModeLike = InfluenceMode.Up,
+    ) -> da.Array:
+        """Return the influences of all training samples on all test samples, lazily.
+
+        Args:
+            x_test: Inputs of k test samples.
+            y_test: Labels of the test samples.
+            x: Inputs of n training samples; without `x` and `y`, the test samples themselves.
+            y: Labels of the training samples.
+            mode: What of the training samples is varied.
+
+        Returns:
+            (k, n) for `InfluenceMode.Up`, (k, n, *x) for `InfluenceMode.Perturbation`, chunked
+            by groups of test chunks and by training chunks.
+
+        Raises:
+            ValueError: only one of `x` and `y` is given.
+            UnsupportedInfluenceModeError: the mode is unknown, or the input is not floating-point.
+            InvalidDimensionChunksError: an array is chunked along another axis than the samples.
+            UnalignedChunksError: the arrays of a batch are not chunked alike along the samples.
+        """
+        x, y = paired_or_default((x, y), default=(x_test, y_test))
+        mode = InfluenceMode(mode)
+        check_chunks(x, y)
+        return self.influences_from_factors(self.influence_factors(x_test, y_test), x, y, mode)
+
+    def influences_from_factors(
+        self,
+        z_test_factors: da.Array,
+        x: DaskTree,
+        y: DaskTree,
+        mode: ModeLike = InfluenceMode.Up,
+    ) -> da.Array:
+        """Return the influences of all training samples, given the factors of test samples, lazily.
+
+        Args:
+            z_test_factors: What `influence_factors` returned for k test samples, (k, p).
+            x: Inputs of n training samples.
+            y: Labels of the training samples.
+            mode: What of the training samples is varied.
+
+        Returns:
+            (k, n) for `InfluenceMode.Up`, (k, n, *x) for `InfluenceMode.Perturbation`, chunked
+            by groups of test chunks and by training chunks.
+
+        Raises:
+            UnsupportedInfluenceModeError: the mode is unknown, or the input is not floating-point.
+            InvalidDimensionChunksError: an array is chunked along another axis than the samples.
+            UnalignedChunksError: the arrays of a batch are not chunked alike along the samples.
+        """
+        mode = InfluenceMode(mode)
+        check_chunks(x, y)
+        check_factor_chunks(z_test_factors, self._n_parameters)
+        rows = self._max_memory // (self._n_parameters * self._dtype.itemsize)
+        grouped = z_test_factors.rechunk({0: merged_chunks(z_test_factors.chunks[0], rows)})
+        shape = perturbed_leaf(x).shape[1:] if mode is InfluenceMode.Perturbation else ()
+
+        def influences(
+            model: Any, rows: NDArray[Any], *arrays: NDArray[Any]
+        ) -> NDArray[Any]:
+            values = model.influences_from_factors(
+                self._converter.from_numpy(rows), *self._rebuilt(x, y, arrays), mode
+            )
+            return self._converter.to_numpy(values)
+
+        input_axes = tuple(range(-2, -2 - len(shape), -1))
+        return self._blocks(
+            influences,
+            f"influences-{mode.value}",
+            (1, 0, *input_axes),
+            [grouped, (1, -1)],
+            (x, y),
+            new_axes=dict(zip(input_axes, shape, strict=True)),
+        )
+
+    def _blocks(
+        self,
+        function: Callable[..., NDArray[Any]],
+        name: str,
+        output_axes: tuple[int, ...],
+        first: list[Any],
+        batch: tuple[DaskTree, DaskTree],
+        *,
+        new_axes: dict[int, int],
+    ) -> da.Array:
+        """Call `function(model, *first, *arrays of the batch)` for each block of the result.
+
+        Axes are numbered: 0 the samples of the batch, negative the others of inputs and result;
+        positive ones are gathered whole.
+        """
+        import dask.array as da
+        import numpy as np
+
+        whole = iter(range(2, 1000))
+        arguments: list[Any] = [self._model, None, *first]
+        for leaf in (leaf for tree in batch for leaf in leaves(tree)):
+            arguments += [leaf, (0, *(next(whole) for _ in leaf.shape[1:]))]
+        return da.blockwise(
+            function,
+            output_axes,
+            *arguments,
+            new_axes=new_axes,
+            concatenate=True,
+            dtype=self._dtype,
+            meta=np.empty((0,) * len(output_axes), dtype=self._dtype),
+            # A random name: hashing the model and its data would cost more than it can save.
+            token=f"{name}-{uuid4().hex}",
+        )
+
+    def _rebuilt(
+        self, x: DaskTree, y: DaskTree, arrays: tuple[NDArray[Any], ...]
+    ) -> tuple[Tree[A], Tree[A]]:
+        """Return the batch whose arrays, in order, are given as NumPy."""
+        converted = tuple(self._converter.from_numpy(array) for array in arrays)
+        split = len(leaves(x))
+        return rebuild(x, converted[:split]), rebuild(y, converted[split:])
+
+
+def _checked_client(client: Any) -> Client:
+    from distributed import Client
+
+    if not isinstance(client, Client):
+        raise TypeError(
+            "`client` must be a distributed.Client, or the class DisableClientSingleThreadCheck "
+            f"to use another scheduler; got {client!r}."
+        )
+    return client
+
+
+def _check_single_threaded(client: Client) -> None:
+    threads = {worker: n for worker, n in client.nthreads().items() if n > 1}
+    if threads:
+        raise ThreadSafetyViolationError(
+            f"The model is not thread-safe, and workers have several threads: {threads}. "
+            "Start the cluster with threads_per_worker=1, or pass DisableClientSingleThreadCheck."
+        )

@@ -1,0 +1,192 @@
+"""Influences over batches, one after the other, in bounded memory."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
+from typing import Any, Generic, TypeVar
+
+from array_api_compat import array_namespace
+
+from upweight.arrays import LazyChunkSequence, NestedLazyChunkSequence
+from upweight.calculators._checks import bytes_of, check_fitted
+from upweight.calculators._order import StableOrder
+from upweight.checks import as_batch, batch_size, located
+from upweight.influence import InfluenceFunctionModel, InfluenceMode, ModeLike
+from upweight.progress import length_of
+from upweight.trees import Batch, perturbed_leaf
+
+A = TypeVar("A")
+
+
+class SequentialInfluenceCalculator(Generic[A]):
+    """Influences between collections of batches, computed lazily on one machine.
+
+    Factors are solved once for each test batch. Test batches are taken in groups whose factors
+    and results fit into `max_memory`; for each group the training data is read once.
+
+    Args:
+        influence_function_model: A fitted model.
+        max_memory: Bytes that the factors and results of a group may take, a number or a string
+            such as "2 GiB".
+        progress: Whether computing shows a progress bar, where the number of batches is known.
+
+    Raises:
+        NotFittedError: the model is not fitted.
+    """
+
+    def __init__(
+        self,
+        influence_function_model: InfluenceFunctionModel[A],
+        *,
+        max_memory: int | str = 2**30,
+        progress: bool = True,
+    ) -> None:
+        check_fitted(influence_function_model)
+        self._model = influence_function_model
+        self._max_memory = bytes_of(max_memory)
+        self._progress = progress
+
+    def influence_factors(self, data: Iterable[Batch[A]]) -> LazyChunkSequence[A]:
+        """Return the influence factors of each batch, lazily.
+
+        Args:
+            data: Batches `(x, y)`, in the same order on every pass.
+
+        Returns:
+            One array (n, p) a batch.
+
+        Raises:
+            DataError: the data can be read only once; on computing: it is empty, or it changes.
+        """
+        ordered = StableOrder(data, name="given")
+
+        def factors() -> Iterator[A]:
+            ordered.probe()
+            return self._factors(ordered, name="given")
+
+        return LazyChunkSequence(
+            factors, length=length_of(data), label="Influence factors", progress=self._progress
+        )
+
+    def influences(
+        self,
+        test_data: Iterable[Batch[A]],
+        train_data: Iterable[Batch[A]],
+        mode: ModeLike = InfluenceMode.Up,
+    ) -> NestedLazyChunkSequence[A]:
+        """Return the influences of each training batch on each test batch, lazily.
+
+        Args:
+            test_data: Batches `(x, y)`, in the same order on every pass.
+            train_data: Batches `(x, y)`, in the same order on every pass.
+            mode: What of the training samples is varied.
+
+        Returns:
+            A row for each test batch, in it an array (k, n) for each training batch, or
+            (k, n, *x) for `InfluenceMode.Perturbation`.
+
+        Raises:
+            UnsupportedInfluenceModeError: the mode is unknown; on computing: the inputs are not
+                floating-point.
+            DataError: the data can be read only once; on computing: it is empty, or it changes.
+        """
+        mode = InfluenceMode(mode)
+        test, train = StableOrder(test_data, name="test"), StableOrder(train_data, name="training")
+
+        def groups() -> Iterator[Iterator[Sequence[A]]]:
+            row_bytes = self._row_bytes(train, length_of(train_data), mode)
+            test.probe()
+            return self._groups(self._factors(test, name="test"), train, mode, row_bytes)
+
+        shape = (length_of(test_data), length_of(train_data))
+        return NestedLazyChunkSequence(groups, shape=shape, progress=self._progress)
+
+    def influences_from_factors(
+        self,
+        z_test_factors: Iterable[A],
+        train_data: Iterable[Batch[A]],
+        mode: ModeLike = InfluenceMode.Up,
+    ) -> NestedLazyChunkSequence[A]:
+        """Return the influences of each training batch on test batches whose factors are known.
+
+        Args:
+            z_test_factors: Arrays (k, p), such as the result of `influence_factors`.
+            train_data: Batches `(x, y)`, in the same order on every pass.
+            mode: What of the training samples is varied.
+
+        Returns:
+            A row for each array of factors, in it an array (k, n) for each training batch, or
+            (k, n, *x) for `InfluenceMode.Perturbation`.
+
+        Raises:
+            UnsupportedInfluenceModeError: the mode is unknown; on computing: the inputs are not
+                floating-point.
+            DataError: the data can be read only once; on computing: it is empty, or it changes.
+        """
+        mode = InfluenceMode(mode)
+        train = StableOrder(train_data, name="training")
+        factors = StableOrder(z_test_factors, name="factor")
+
+        def groups() -> Iterator[Iterator[Sequence[A]]]:
+            row_bytes = self._row_bytes(train, length_of(train_data), mode)
+            return self._groups(iter(factors), train, mode, row_bytes)
+
+        shape = (length_of(z_test_factors), length_of(train_data))
+        return NestedLazyChunkSequence(groups, shape=shape, progress=self._progress)
+
+    def _factors(self, data: StableOrder[Batch[A]], *, name: str) -> Iterator[A]:
+        for index, item in enumerate(data):
+            with located(f"batch {index} of the {name} data"):
+                x, y = as_batch(item)
+                factors = self._model.influence_factors(x, y)
+            yield factors
+
+    def _groups(
+        self,
+        factors: Iterator[A],
+        train: StableOrder[Batch[A]],
+        mode: InfluenceMode,
+        row_bytes: int,
+    ) -> Iterator[Iterator[Sequence[A]]]:
+        """Gather factors while they fit the budget, and yield the columns of each group."""
+        group: list[Any] = []
+        rows = 0
+        for chunk in factors:
+            arriving = int(chunk.shape[0])  # type: ignore[attr-defined]  # the array API has no static type
+            if group and (rows + arriving) * row_bytes > self._max_memory:
+                yield self._columns(group, train, mode)
+                group, rows = [], 0
+            group.append(chunk)
+            rows += arriving
+        if group:
+            yield self._columns(group, train, mode)
+
+    def _columns(
+        self, group: list[Any], train: StableOrder[Batch[A]], mode: InfluenceMode
+    ) -> Iterator[Sequence[A]]:
+        """Yield, for each training batch, the influences on each test batch of the group."""
+        ends = [0]
+        for chunk in group:
+            ends.append(ends[-1] + int(chunk.shape[0]))
+        factors = array_namespace(*group).concat(group) if len(group) > 1 else group[0]
+        group.clear()  # the joined array replaces the pieces
+        for index, item in enumerate(train):
+            with located(f"batch {index} of the training data"):
+                x, y = as_batch(item)
+                block: Any = self._model.influences_from_factors(factors, x, y, mode)
+            yield [block[start:end, ...] for start, end in pairwise(ends)]
+
+    def _row_bytes(
+        self, train: StableOrder[Batch[A]], batches: int | None, mode: InfluenceMode
+    ) -> int:
+        """Return the bytes that one test sample takes: its factors, and its row of results."""
+        with located("batch 0 of the training data"):
+            x, y = as_batch(train.probe())
+            numbers = 1
+            if mode is InfluenceMode.Perturbation:
+                leaf: Any = perturbed_leaf(x)
+                numbers = math.prod(leaf.shape[1:])
+        results = (batches or 0) * batch_size(x, y) * numbers
+        return (self._model.n_parameters + results) * self._model.dtype.itemsize

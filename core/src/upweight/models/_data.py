@@ -1,0 +1,129 @@
+"""Training data as the methods read it: checked, joined to larger batches, kept if it is small."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from array_api_compat import array_namespace
+
+from upweight.checks import as_batch, batch_size, check_finite, located
+from upweight.errors import DataError
+from upweight.progress import length_of, progress_bar
+from upweight.protocols import SuggestsBatchSize
+from upweight.trees import Batch, leaves, rebuild
+
+if TYPE_CHECKING:
+    from upweight.protocols import Objective
+
+A = TypeVar("A")
+
+#: Data up to this many bytes is kept in memory after the first pass instead of being read again.
+KEEP_BYTES = 256 * 2**20
+
+
+def joined_batches(
+    data: Iterable[Any], objective: Objective[A], *, label: str, progress: bool
+) -> Iterator[Batch[A]]:
+    """Yield the batches, checked for finite losses, and joined where the objective suggests it.
+
+    Raises:
+        DataError: there is no batch.
+        NonFiniteError: a loss is NaN or infinite.
+    """
+    held: list[Batch[A]] = []
+    index = -1
+    with progress_bar(length_of(data), label=label, show=progress) as advance:
+        for index, item in enumerate(data):
+            with located(f"training batch {index}"):
+                batch = as_batch(item)
+                check_finite(objective.losses(batch), what="loss")
+            if held and not _may_join(held, batch, objective):
+                yield _join(held)
+                held = []
+            held.append(batch)
+            advance(1)
+    if index < 0:
+        raise DataError("The training data holds no batch; pass at least one (x, y).")
+    yield _join(held)
+
+
+class TrainingData(Generic[A]):
+    """Batches that are walked many times, kept in memory if they are small.
+
+    Args:
+        data: The batches, in any order.
+        objective: What they are for.
+        progress: Whether the first pass shows a progress bar.
+
+    Raises:
+        DataError: there is no batch.
+        NonFiniteError: a loss is NaN or infinite.
+    """
+
+    def __init__(
+        self, data: Iterable[Batch[A]], objective: Objective[A], *, progress: bool
+    ) -> None:
+        self._source = data
+        self.n_samples = 0
+        kept: list[Batch[A]] = []
+        kept_bytes = 0
+        for batch in joined_batches(data, objective, label="Training data", progress=progress):
+            self.n_samples += batch_size(*batch)
+            kept_bytes += sum(map(_nbytes, _all_leaves(batch)))
+            if kept_bytes <= KEEP_BYTES:
+                kept.append(batch)
+            else:
+                kept.clear()
+        self._kept = kept
+
+    def __iter__(self) -> Iterator[tuple[float, Batch[A]]]:
+        """Yield each batch with its share of the samples.
+
+        Raises:
+            DataError: the number of samples differs from the first pass.
+        """
+        seen = 0
+        for item in self._kept or self._source:
+            batch = as_batch(item)
+            n = batch_size(*batch)
+            seen += n
+            yield n / self.n_samples, batch
+        if seen != self.n_samples:
+            raise DataError(
+                f"The training data held {self.n_samples} samples when it was first read and "
+                f"{seen} now. Pass data that is the same on every pass."
+            )
+
+
+def _may_join(held: list[Batch[Any]], batch: Batch[Any], objective: Objective[Any]) -> bool:
+    if not isinstance(objective, SuggestsBatchSize):
+        return False
+    n = sum(batch_size(*one) for one in held) + batch_size(*batch)
+    return n <= objective.suggested_batch_size(batch) and _signature(held[-1]) == _signature(batch)
+
+
+def _signature(batch: Batch[Any]) -> list[tuple[Any, ...]]:
+    return [(tuple(leaf.shape[1:]), leaf.dtype) for leaf in _all_leaves(batch)]
+
+
+def _join(batches: list[Batch[Any]]) -> Batch[Any]:
+    if len(batches) == 1:
+        return batches[0]
+    x, y = batches[0]
+    columns = [
+        array_namespace(*arrays).concat(arrays)
+        for arrays in zip(*map(_all_leaves, batches), strict=True)
+    ]
+    split = len(leaves(x))
+    return rebuild(x, tuple(columns[:split])), rebuild(y, tuple(columns[split:]))
+
+
+def _all_leaves(batch: Batch[Any]) -> tuple[Any, ...]:
+    return tuple(leaf for tree in batch for leaf in leaves(tree))
+
+
+def _nbytes(leaf: Any) -> int:
+    # The standard has no size in bytes; no number that arrives here takes more than eight.
+    return int(getattr(leaf, "nbytes", 8 * math.prod(leaf.shape)))

@@ -1,0 +1,116 @@
+"""The contracts between core, backends and calculators.
+
+Vectors are rows. A batch of n samples is a pair `(x, y)` whose arrays have the samples as their
+first axis; a model has p parameters, flattened in its own order; k counts vectors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
+
+from upweight.trees import Batch
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+A = TypeVar("A")
+In = TypeVar("In", contravariant=True)
+Out = TypeVar("Out", covariant=True)
+
+
+class Objective(Protocol[A]):
+    """The mean loss of a model at fixed parameters, seen through its derivatives.
+
+    Implementations leave the model as they found it and may be called from several threads if
+    `is_thread_safe` says so.
+    """
+
+    @property
+    def parameters(self) -> Mapping[str, tuple[int, ...]]:
+        """Name and shape of each parameter, in the model's own order."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """NumPy name of the floating-point type that all results have."""
+
+    @property
+    def is_thread_safe(self) -> bool:
+        """Whether several threads may call this object at once."""
+
+    def restrict(self, names: Sequence[str]) -> Objective[A]:
+        """Return the same loss, seen as a function of the named parameters only."""
+
+    def zeros(self, k: int) -> A:
+        """Return k zero vectors over the parameters, on the device of the model, (k, p)."""
+
+    def losses(self, batch: Batch[A]) -> A:
+        """Return the loss of each sample, (n,)."""
+
+    def gradients(self, batch: Batch[A]) -> A:
+        """Return the gradient of the loss of each sample in the parameters, (n, p)."""
+
+    def inner_products(self, rows: A, batch: Batch[A]) -> A:
+        """Return ⟨row, gradient of sample⟩ for each pair, (k, n)."""
+
+    def hessian_product(self, rows: A, batch: Batch[A]) -> A:
+        """Return the Hessian of the mean loss of the batch times each row, (k, p)."""
+
+    def input_gradients(self, rows: A, batch: Batch[A]) -> A:
+        """Return ∇x ⟨row, ∇θ loss⟩ for each pair, (k, n, *x)."""
+
+
+@runtime_checkable
+class SupportsDenseHessian(Protocol[A]):
+    """An objective that builds the whole Hessian cheaper than by products with unit vectors."""
+
+    def hessian(self, batch: Batch[A]) -> A:
+        """Return the Hessian of the mean loss of the batch, (p, p)."""
+
+
+@runtime_checkable
+class SuggestsBatchSize(Protocol[A]):
+    """An objective that knows how many samples it differentiates at once without waste."""
+
+    def suggested_batch_size(self, batch: Batch[A]) -> int:
+        """Return up to how many samples like those of the batch may be joined to one batch."""
+
+
+@runtime_checkable
+class ReportsMemory(Protocol):
+    """An objective that knows how much memory is free where its arrays live."""
+
+    def available_memory(self) -> int:
+        """Return the number of free bytes on the device."""
+
+
+class InverseCurvature(Protocol[A]):
+    """A fitted (H + λI)⁻¹."""
+
+    def solve(self, rows: A) -> A:
+        """Return (H + λI)⁻¹ times each row, (k, p)."""
+
+
+class NumpyConverter(Protocol[A]):
+    """Conversion between the arrays of a framework and NumPy."""
+
+    def to_numpy(self, x: A) -> NDArray[Any]:
+        """Return the values as a NumPy array in main memory."""
+
+    def from_numpy(self, x: NDArray[Any]) -> A:
+        """Return the values as an array of the framework, on its device."""
+
+
+class SequenceAggregator(Protocol[In, Out]):
+    """What becomes of a sequence of chunks."""
+
+    def __call__(self, chunks: Iterable[In]) -> Out:
+        """Consume the chunks in order and return the result."""
+
+
+class NestedSequenceAggregator(Protocol[In, Out]):
+    """What becomes of rows of chunks: one row a test batch, one chunk a training batch."""
+
+    def __call__(self, rows: Iterable[Iterable[In]]) -> Out:
+        """Consume the rows in order and return the result."""

@@ -1,0 +1,143 @@
+"""Every command that a person or CI runs. `nox` runs the default sessions, `nox -l` lists all."""
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.2.9"
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.download_python = "never"
+# A Python that is not on this machine is reported and skipped, on CI as well.
+nox.options.error_on_missing_interpreters = False
+# The session with the most tests comes last, so that its summary closes the output.
+nox.options.sessions = ["lint", "types", "imports", "core", "build", "docs", "example", "torch"]
+
+PYTHONS = ["3.11", "3.12", "3.13"]
+CONSTRAINTS = "constraints.txt"
+GROUPS = nox.project.load_toml("pyproject.toml")["dependency-groups"]
+CORE = ["--editable", "./core"]
+TORCH = [*CORE, "--editable", "./backends/torch"]
+
+
+def show_pyenv_pythons() -> None:
+    """Let nox see every Python that pyenv has installed, activated or not."""
+    root = Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser()
+    installed = [path.name for python in PYTHONS for path in root.glob(f"versions/{python}.*")]
+    if installed and "PYENV_VERSION" not in os.environ:
+        os.environ["PYENV_ROOT"] = str(root)
+        os.environ["PYENV_VERSION"] = ":".join(installed)
+
+
+def find_links() -> list[str]:
+    """List the places, besides the index, where pip is configured to look for wheels."""
+    pip = [sys.executable, "-m", "pip", "config", "list"]
+    settings = subprocess.run(pip, capture_output=True, text=True, check=False).stdout
+    links = []
+    for setting in settings.splitlines():
+        key, _, value = setting.partition("=")
+        if key.endswith(".find-links"):
+            links += ast.literal_eval(value).split()
+    return list(dict.fromkeys(links))
+
+
+show_pyenv_pythons()
+# uv does not read pip's settings.
+os.environ.setdefault("UV_FIND_LINKS", ",".join(find_links()))
+
+
+def install(
+    session: nox.Session, *requirements: str, group: str, constraints: str = CONSTRAINTS
+) -> None:
+    """Install a dependency group and what else is asked for, in tested versions."""
+    env = build_constraint(constraints)
+    session.install("--constraint", constraints, *GROUPS[group], *requirements, env=env)
+
+
+def build_constraint(constraints: str) -> dict[str, str]:
+    """Constrain the environments, too, in which pip and uv build our wheels."""
+    return {"PIP_BUILD_CONSTRAINT": constraints, "UV_BUILD_CONSTRAINT": constraints}
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style and formatting."""
+    install(session, group="lint")
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check the types of all distributions, strictly."""
+    install(session, *TORCH, group="types")
+    session.run("mypy")
+
+
+@nox.session
+def imports(session: nox.Session) -> None:
+    """Check who may import whom."""
+    install(session, group="imports")
+    # The sources are read, not run: nothing needs to be installed.
+    sources = [*Path().glob("core/src"), *Path().glob("backends/*/src")]
+    search_path = os.pathsep.join(map(str, sources))
+    session.run("lint-imports", "--no-cache", env={"PYTHONPATH": search_path})
+
+
+@nox.session(python=PYTHONS)
+def core(session: nox.Session) -> None:
+    """Test core where no framework is installed."""
+    install(session, *CORE, group="test")
+    folders = ["tests/core", "tests/models", "tests/calculators", "tests/plugins"]
+    session.run("pytest", *folders, *Path("tests").glob("test_*.py"), *session.posargs)
+
+
+@nox.session
+def torch(session: nox.Session) -> None:
+    """Run all tests with the torch backend."""
+    install(session, *TORCH, group="test")
+    session.run("pytest", "--ignore", "tests/docs", *session.posargs)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Run the Python code of the README and of the documentation."""
+    install(session, *TORCH, group="docs")
+    session.run("pytest", "tests/docs", *session.posargs)
+
+
+@nox.session
+def example(session: nox.Session) -> None:
+    """Run the main job: find the mislabeled digits."""
+    install(session, *TORCH, group="example")
+    session.run("python", "docs/examples/mislabeled_digits.py", *session.posargs)
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """Build the wheels and run the README's code with them, in a temporary folder."""
+    wheels = Path(session.create_tmp())
+    for folder in ("./core", "./backends/torch"):
+        build_wheel(session, folder, wheels)
+    install(session, *map(str, wheels.glob("*.whl")), group="docs")
+    session.run("pytest", "tests/docs", "-k", "README")
+
+
+def build_wheel(session: nox.Session, folder: str, wheels: Path) -> None:
+    """Build one wheel in an environment of its own."""
+    if session.venv_backend == "uv":
+        command = ["uv", "build", "--wheel", "--out-dir", wheels, folder]
+    else:
+        command = ["pip", "wheel", "--no-deps", "--wheel-dir", wheels, folder]
+    session.run(*command, env=build_constraint(CONSTRAINTS))
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure against pyDVL, which needs an older NumPy."""
+    install(session, *TORCH, group="bench", constraints="tests/benchmarks/constraints.txt")
+    for script in sorted(Path("tests/benchmarks").glob("*.py")):
+        session.run("python", script, *session.posargs)

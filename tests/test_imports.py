@@ -1,0 +1,30 @@
+"""Importing is light: heavy packages are imported where they are used, not before."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+
+import pytest
+
+FRAMEWORKS = {"jax", "torch"}
+HEAVY = FRAMEWORKS | {"dask", "distributed", "zarr"}
+SCRIPT = "import json, sys, {module}; print(json.dumps(sorted(sys.modules)))"
+
+
+def modules_after_importing(module):
+    """Import a module in a fresh interpreter and list the top-level packages that came with it."""
+    command = [sys.executable, "-c", SCRIPT.format(module=module)]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return {name.partition(".")[0] for name in json.loads(printed)}
+
+
+def test_core_imports_no_framework_and_nothing_heavy():
+    assert not modules_after_importing("upweight") & HEAVY
+
+
+@pytest.mark.parametrize("module", ["upweight_torch", "upweight_torch.plugin"])
+def test_a_backend_imports_no_framework_before_a_name_needs_it(module):
+    if importlib.util.find_spec(module.partition(".")[0]) is None:
+        pytest.skip(f"{module.partition('.')[0]} is not installed")
+    assert not modules_after_importing(module) & HEAVY
