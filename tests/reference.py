@@ -33,7 +33,9 @@ class SoftmaxRegression:
     def losses(self, batch):
         x, y = batch
         z = self._inputs(x) @ self._joined().T
-        return self.xp.log(self.xp.sum(self.xp.exp(z), axis=1)) - self.xp.sum(z * self._onehot(y), axis=1)
+        return self.xp.log(self.xp.sum(self.xp.exp(z), axis=1)) - self.xp.sum(
+            z * self._onehot(y), axis=1
+        )
 
     def gradients(self, batch):
         x, y = batch
@@ -108,7 +110,9 @@ def softmax_problem(*, n=30, d=4, c=3, seed=0, dtype="float64", xp=np):
 def dense_hessian(objective, x):
     """Return the Hessian of the mean loss from its closed form, as NumPy float64, (p, p)."""
     weight, bias = np.asarray(objective.weight, float), np.asarray(objective.bias, float)
-    inputs = np.column_stack([*(np.asarray(leaf, float) for leaf in leaves(x)), np.ones(leaves(x)[0].shape[0])])
+    inputs = np.column_stack(
+        [*(np.asarray(leaf, float) for leaf in leaves(x)), np.ones(leaves(x)[0].shape[0])]
+    )
     logits = inputs @ np.column_stack([weight, bias]).T
     probabilities = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     (c, d), n = weight.shape, len(inputs)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from enum import Enum
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeAlias, TypeVar
 
 from upweight.errors import UnsupportedInfluenceModeError
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 A = TypeVar("A")
 
 
-class InfluenceMode(str, Enum):
+class InfluenceMode(StrEnum):
     """What of a training sample is varied.
 
     `Up` asks how the test loss falls as the weight of the training sample grows, one number for
@@ -135,17 +135,16 @@ class InfluenceFunctionModel(ABC, Generic[A]):
             NonFiniteError: a gradient or a result is NaN or infinite.
         """
         mode = InfluenceMode(mode)
-        x, y = paired_or_default((x, y), default=(x_test, y_test))
+        x_train, y_train = both_or_default(x, y, default=(x_test, y_test))
         factors = self.influence_factors(x_test, y_test)
-        return self.influences_from_factors(factors, x, y, mode)
+        return self.influences_from_factors(factors, x_train, y_train, mode)
 
 
 T = TypeVar("T")
 
 
-def paired_or_default(pair: tuple[T | None, T | None], default: tuple[T, T]) -> tuple[T, T]:
-    """Return `pair` if both of its items are given, and `default` if none is."""
-    x, y = pair
+def both_or_default(x: T | None, y: T | None, *, default: tuple[T, T]) -> tuple[T, T]:
+    """Return `(x, y)` if both are given, and `default` if none is."""
     if x is None and y is None:
         return default
     if x is None or y is None:

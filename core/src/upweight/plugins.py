@@ -49,15 +49,15 @@ class Hooks:
     """The hooks of a plugin."""
 
     @hookspec(firstresult=True)
-    def upweight_backend(self, name: str) -> Backend | None:  # type: ignore[empty-body]  # a hook specification
+    def upweight_backend(self, name: str) -> Backend | None:
         """Return the backend of this name, or None. The framework is imported here."""
 
     @hookspec(firstresult=True)
-    def upweight_owner(self, model: object) -> str | None:  # type: ignore[empty-body]  # a hook specification
+    def upweight_owner(self, model: object) -> str | None:
         """Return the name of the backend that a model belongs to, without importing anything."""
 
     @hookspec
-    def upweight_models(self, backend: Backend) -> Mapping[str, Callable[..., Any]] | None:  # type: ignore[empty-body]  # a hook specification
+    def upweight_models(self, backend: Backend) -> Mapping[str, Callable[..., Any]] | None:
         """Return influence methods to add to a backend, or to replace there, by name."""
 
 
@@ -90,7 +90,8 @@ def get_backend(name: str) -> Backend:
     _load_others(name)
     extra: list[Mapping[str, Any] | None] = _manager().hook.upweight_models(backend=backend)
     added = {key: model for models in reversed(extra) for key, model in (models or {}).items()}
-    return replace(backend, models=MappingProxyType({**backend.models, **added}))
+    merged: Backend = replace(backend, models=MappingProxyType({**backend.models, **added}))
+    return merged
 
 
 def owner_of(model: object) -> str | None:

@@ -70,10 +70,10 @@ class SupportsDenseHessian(Protocol[A]):
 
 
 @runtime_checkable
-class SuggestsBatchSize(Protocol[A]):
+class SuggestsBatchSize(Protocol[In]):
     """An objective that knows how many samples it differentiates at once without waste."""
 
-    def suggested_batch_size(self, batch: Batch[A]) -> int:
+    def suggested_batch_size(self, batch: Batch[In]) -> int:
         """Return up to how many samples like those of the batch may be joined to one batch."""
 
 

@@ -31,7 +31,7 @@ class GrowingArray:
     """
 
     def __init__(self, path_or_url: StoreLike, *, overwrite: bool) -> None:
-        self._target = path_or_url if _is_store(path_or_url) else str(path_or_url)
+        self._target = str(path_or_url) if isinstance(path_or_url, PathLike) else path_or_url
         self._overwrite = _may_overwrite(self._target, overwrite=overwrite)
         self._array: zarr.Array[Any] | None = None
         self._extent: tuple[int, ...] = ()
@@ -82,12 +82,6 @@ class GrowingArray:
             attributes={ATTRIBUTE: {"complete": False}},
             overwrite=self._overwrite,
         )
-
-
-def _is_store(target: object) -> bool:
-    from zarr.abc.store import Store
-
-    return isinstance(target, Store)
 
 
 def _may_overwrite(target: str | Store, *, overwrite: bool) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch.autograd.graph import saved_tensors_hooks
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_leaves, tree_map  # noqa: PLC2701  # the trees that torch.func maps over; they have no public name
 
 from upweight.checks import batch_size
 from upweight.errors import BatchError, LossError
@@ -53,9 +53,7 @@ def losses_of_samples(loss: Callable[[Any, Any], Tensor], output: Any, y: Tree[T
     return torch.func.vmap(of_one)(output, y)
 
 
-def check_loss(
-    loss: Callable[[Any, Any], Tensor], output: Any, y: Tree[Tensor], n: int
-) -> None:
+def check_loss(loss: Callable[[Any, Any], Tensor], output: Any, y: Tree[Tensor], n: int) -> None:
     """Check that the loss of a batch is the mean of the losses of its samples.
 
     Raises:

@@ -40,14 +40,13 @@ def torch_dataset_to_dask_array(
         DataError: the dataset has no length and no `total_size` is given, or is empty; on
             computing: an item has another shape than the first.
     """
-    import dask
     import dask.array as da
+    from dask.delayed import delayed
 
     n = _checked_size(dataset, chunk_size, total_size)
     first = _entries(dataset[0])
-    delayed_dataset = dask.delayed(dataset, name=f"dataset-{id(dataset):x}", pure=False)
+    delayed_dataset = delayed(dataset, name=f"dataset-{id(dataset):x}", pure=False)
 
-    @dask.delayed(pure=False, traverse=False)
     def read(dataset: Any, start: int, stop: int) -> list[NDArray[Any]]:
         items = [_flat(_entries(dataset[index])) for index in range(start, stop)]
         return [
@@ -56,7 +55,8 @@ def torch_dataset_to_dask_array(
         ]
 
     starts = range(0, n, chunk_size)
-    chunks = [read(delayed_dataset, start, min(start + chunk_size, n)) for start in starts]
+    read_later = delayed(read, pure=False, traverse=False)
+    chunks = [read_later(delayed_dataset, start, min(start + chunk_size, n)) for start in starts]
     arrays = [
         da.concatenate(
             [
@@ -104,9 +104,7 @@ def _flat(entries: tuple[Tree[NDArray[Any]], ...]) -> list[NDArray[Any]]:
     return [leaf for entry in entries for leaf in leaves(entry)]
 
 
-def _stacked(
-    column: tuple[NDArray[Any], ...], like: NDArray[Any], start: int
-) -> NDArray[Any]:
+def _stacked(column: tuple[NDArray[Any], ...], like: NDArray[Any], start: int) -> NDArray[Any]:
     for offset, value in enumerate(column):
         if value.shape != like.shape:
             raise DataError(

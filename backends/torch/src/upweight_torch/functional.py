@@ -9,12 +9,11 @@ from contextlib import ExitStack
 from typing import Any
 
 import torch
-from torch.func import functional_call
+from torch.func import functional_call, grad
 
 from upweight.errors import ModelError
 from upweight.trees import Tree
-
-Parameters = Mapping[str, torch.Tensor]
+from upweight_torch.flat import Parameters
 
 
 class FunctionalModel:
@@ -97,3 +96,9 @@ def _hook(
     function: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
 ) -> Callable[[torch.nn.Module, tuple[torch.Tensor, ...], torch.Tensor], torch.Tensor]:
     return lambda _, inputs, output: function(inputs[0], output)
+
+
+def gradient_of(loss: Callable[[Parameters], torch.Tensor], at: Parameters) -> Parameters:
+    """Return the gradient of a scalar function of parameters."""
+    gradient: Parameters = grad(loss)(at)
+    return gradient

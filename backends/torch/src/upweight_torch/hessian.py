@@ -16,19 +16,20 @@ parameters; what remains is one matrix product a pair of layers. A bias is a wei
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch.func import grad, vjp, vmap
-from torch.nn.utils.parametrize import is_parametrized
 
 from upweight.checks import batch_size
 from upweight.trees import Tree
 from upweight_torch.batches import losses_of_samples, sliced
-from upweight_torch.functional import FunctionalModel, Parameters
+from upweight_torch.flat import Parameters
+from upweight_torch.functional import FunctionalModel, gradient_of
+from upweight_torch.linear import LinearParameter, layer_shapes
 
 Tensor = torch.Tensor
 ByLayer = Mapping[str, Tensor]
@@ -36,38 +37,8 @@ ByLayer = Mapping[str, Tensor]
 #: Numbers in the products of inputs that are formed at a time.
 PRODUCTS = 2**24
 
-
-@dataclass(frozen=True)
-class LinearParameter:
-    """A trainable weight (o, i) or bias (o,) of a linear layer, and its place in the vector."""
-
-    name: str
-    layer: str
-    is_bias: bool
-    place: slice
-
-
-def linear_parameters(
-    model: FunctionalModel, trainable: Parameters
-) -> list[LinearParameter] | None:
-    """Return the trainable parameters if each belongs to one linear layer alone, else None."""
-    owners = {
-        f"{layer}.{attribute}" if layer else attribute: (layer, attribute == "bias")
-        for layer, module in model.module.named_modules()
-        if type(module) is torch.nn.Linear and not is_parametrized(module)
-        for attribute in ("weight", "bias")
-    }
-    every_use = model.module.named_parameters(remove_duplicate=False)
-    uses = Counter(id(parameter) for _, parameter in every_use)
-    own = dict(model.module.named_parameters())
-    found: list[LinearParameter] = []
-    start = 0
-    for name, value in trainable.items():
-        if name not in owners or uses[id(own[name])] > 1:
-            return None
-        found.append(LinearParameter(name, *owners[name], slice(start, start + value.numel())))
-        start += value.numel()
-    return found
+#: How far gradients rebuilt from layers may be from the true ones, relative to the largest.
+GRADIENT_RTOL = 1e-3
 
 
 def dense_hessian(
@@ -85,19 +56,51 @@ def dense_hessian(
     """
     n = batch_size(x, y)
     layers = list(dict.fromkeys(parameter.layer for parameter in parameters))
-    shapes = _shapes(model, values, layers, sliced(x, 0, 1))
+    shapes = layer_shapes(model, values, layers, sliced(x, 0, 1))
     if shapes is None:
         return None
     widest = max(i for _, i in shapes.values())
     step = max(1, PRODUCTS // max(widest**2, sum(o for o, _ in shapes.values()) ** 2))
-    hessian = 0
+    total = next(iter(values.values())).new_zeros(())
     for start in range(0, n, step):
         piece = sliced(x, start, start + step), sliced(y, start, start + step)
-        statistics = _statistics(model, values, shapes, loss, *piece)
-        if not _explains_gradient(model, values, parameters, statistics, loss, *piece):
+        network = _ShiftedNetwork(model, values, loss, *piece)
+        statistics = _statistics(network, network.no_shifts(shapes))
+        if not _explains_gradients(network, statistics, parameters):
             return None
-        hessian = hessian + _assembled(statistics, parameters)
-    return hessian / n
+        total = total + _assembled(statistics, parameters)
+    return total / n
+
+
+@dataclass(frozen=True)
+class _ShiftedNetwork:
+    """The losses of samples as a function of shifts added to the outputs of layers."""
+
+    model: FunctionalModel
+    values: Parameters
+    loss: Callable[[Any, Any], Tensor]
+    x: Tree[Tensor]
+    y: Tree[Tensor]
+
+    def __call__(self, shifts: ByLayer) -> tuple[Tensor, ByLayer]:
+        """Return the sum of the losses, and the inputs of the layers."""
+        inputs: dict[str, Tensor] = {}
+
+        def shifting(layer: str) -> Callable[[Tensor, Tensor], Tensor]:
+            def visit(entering: Tensor, output: Tensor) -> Tensor:
+                inputs[layer] = entering
+                return output + shifts[layer]
+
+            return visit
+
+        visits = {layer: shifting(layer) for layer in shifts}
+        output = self.model.with_outputs_through(visits, self.values, self.x)
+        return losses_of_samples(self.loss, output, self.y).sum(), inputs
+
+    def no_shifts(self, shapes: Mapping[str, tuple[int, int]]) -> ByLayer:
+        """Return zero for each output of each layer and sample."""
+        n, some = batch_size(self.x, self.y), next(iter(self.values.values()))
+        return {layer: some.new_zeros((n, o)) for layer, (o, _) in shapes.items()}
 
 
 @dataclass(frozen=True)
@@ -123,94 +126,65 @@ class _Statistics:
         return inputs.new_ones((len(inputs), 1)) if parameter.is_bias else inputs
 
 
-def _shapes(
-    model: FunctionalModel, values: Parameters, layers: list[str], x: Tree[Tensor]
-) -> dict[str, tuple[int, int]] | None:
-    """Return outputs and inputs (o, i) of each layer, or None if one is not used as it must be."""
-    seen: dict[str, list[tuple[Tensor, Tensor]]] = {layer: [] for layer in layers}
+def _statistics(run: Callable[[ByLayer], tuple[Tensor, ByLayer]], zero: ByLayer) -> _Statistics:
+    """Differentiate the losses of n samples twice in shifts of the outputs of layers.
 
-    def note(layer: str) -> Callable[[Tensor, Tensor], Tensor]:
-        return lambda inputs, output: seen[layer].append((output, inputs)) or output  # type: ignore[func-returns-value]  # append returns None
+    Args:
+        run: Returns the sum of the losses, and the inputs of all layers, for given shifts (n, o).
+        zero: The shifts to differentiate at.
+    """
 
-    with torch.no_grad():
-        model.with_outputs_through({layer: note(layer) for layer in layers}, values, x)
-    if any(len(uses) != 1 or uses[0][0].ndim != 2 for uses in seen.values()):
-        return None
-    return {
-        layer: (output.shape[1], inputs.shape[1]) for layer, ((output, inputs),) in seen.items()
-    }
+    def first_order(shifts: ByLayer) -> tuple[ByLayer, ByLayer]:
+        gradients, inputs = grad(run, has_aux=True)(shifts)
+        return gradients, inputs
 
+    (gradients, inputs), pull, *_ = vjp(first_order, zero)
+    no_gradients = {layer: torch.zeros_like(g) for layer, g in gradients.items()}
+    no_inputs = {layer: torch.zeros_like(a) for layer, a in inputs.items()}
 
-def _statistics(
-    model: FunctionalModel,
-    values: Parameters,
-    shapes: Mapping[str, tuple[int, int]],
-    loss: Callable[[Any, Any], Tensor],
-    x: Tree[Tensor],
-    y: Tree[Tensor],
-) -> _Statistics:
-    n, some = batch_size(x, y), next(iter(values.values()))
+    def of_gradient(layer: str, unit: Tensor) -> dict[str, Tensor]:
+        pulled: dict[str, Tensor]
+        weights = unit.expand_as(no_gradients[layer])
+        (pulled,) = pull(({**no_gradients, layer: weights}, no_inputs))
+        return pulled
 
-    def layer_statistics(shifts: ByLayer) -> tuple[ByLayer, ByLayer]:
-        def total(shifts: ByLayer) -> tuple[Tensor, ByLayer]:
-            inputs: dict[str, Tensor] = {}
-
-            def shift(layer: str) -> Callable[[Tensor, Tensor], Tensor]:
-                def visit(entering: Tensor, output: Tensor) -> Tensor:
-                    inputs[layer] = entering
-                    return output + shifts[layer]
-
-                return visit
-
-            visits = {layer: shift(layer) for layer in shapes}
-            output = model.with_outputs_through(visits, values, x)
-            return losses_of_samples(loss, output, y).sum(), inputs
-
-        return grad(total, has_aux=True)(shifts)
-
-    zero = {layer: some.new_zeros((n, o)) for layer, (o, _) in shapes.items()}
-    (gradients, inputs), pull = vjp(layer_statistics, zero)
-    nothing = {layer: torch.zeros_like(g) for layer, g in gradients.items()}
-    no_input = {layer: torch.zeros_like(a) for layer, a in inputs.items()}
-
-    def of_gradient(layer: str, unit: Tensor) -> ByLayer:
-        return pull(({**nothing, layer: unit.expand(n, -1)}, no_input))[0]
-
-    def of_input(layer: str, unit: Tensor) -> ByLayer:
-        return pull((nothing, {**no_input, layer: unit.expand(n, -1)}))[0]
+    def of_input(layer: str, unit: Tensor) -> dict[str, Tensor]:
+        pulled: dict[str, Tensor]
+        weights = unit.expand_as(no_inputs[layer])
+        (pulled,) = pull((no_gradients, {**no_inputs, layer: weights}))
+        return pulled
 
     curvature, influx = {}, {}
-    generator = torch.Generator().manual_seed(0)
-    for layer, (o, i) in shapes.items():
-        for other, value in vmap(lambda unit, at=layer: of_gradient(at, unit))(_units(o, some)).items():
+    for layer, a in inputs.items():
+        units = _units(gradients[layer])
+        for other, value in vmap(partial(of_gradient, layer))(units).items():
             curvature[layer, other] = value.movedim(0, 1)
-        probe = torch.randn(i, generator=generator, dtype=some.dtype).to(some.device)
-        reached = {other for other, value in of_input(layer, probe).items() if bool(value.any())}
-        if reached:
-            pulled = vmap(lambda unit, at=layer: of_input(at, unit))(_units(i, some))
-            for other in reached:
-                influx[layer, other] = pulled[other].movedim(0, 1)
+        reached = {other for other, v in of_input(layer, _random_like(a[0])).items() if v.any()}
+        pulled = vmap(partial(of_input, layer))(_units(a)) if reached else {}
+        influx.update({(layer, other): pulled[other].movedim(0, 1) for other in reached})
     return _Statistics(inputs, gradients, curvature, influx)
 
 
-def _explains_gradient(
-    model: FunctionalModel,
-    values: Parameters,
-    parameters: list[LinearParameter],
-    statistics: _Statistics,
-    loss: Callable[[Any, Any], Tensor],
-    x: Tree[Tensor],
-    y: Tree[Tensor],
+def _explains_gradients(
+    network: _ShiftedNetwork, statistics: _Statistics, parameters: list[LinearParameter]
 ) -> bool:
-    """Return whether gᵀa is the whole gradient, which another use of a weight would add to."""
-    free = {parameter.name: values[parameter.name] for parameter in parameters}
-    truth = grad(
-        lambda free: losses_of_samples(loss, model({**values, **free}, x), y).sum()
-    )(free)
+    """Return whether g aᵀ is the whole gradient, which another use of a weight would add to.
+
+    The gradients of the samples are compared with random weights, because their plain sum
+    vanishes at a minimum.
+    """
+    weights = _random_like(next(iter(statistics.inputs.values()))[:, 0])
+
+    def weighted_loss(free: Parameters) -> Tensor:
+        output = network.model({**network.values, **free}, network.x)
+        return weights @ losses_of_samples(network.loss, output, network.y)
+
+    truth = gradient_of(weighted_loss, {p.name: network.values[p.name] for p in parameters})
+    scale = max(float(torch.linalg.vector_norm(gradient)) for gradient in truth.values())
     for parameter, gradient in zip(parameters, truth.values(), strict=True):
-        rebuilt = statistics.gradients[parameter.layer].T @ statistics.factors(parameter)
-        error = torch.linalg.vector_norm(rebuilt.reshape_as(gradient) - gradient)
-        if not error <= 1e-3 * torch.linalg.vector_norm(gradient) + 1e-6:
+        weighted = weights[:, None] * statistics.gradients[parameter.layer]
+        rebuilt = (weighted.T @ statistics.factors(parameter)).reshape_as(gradient)
+        if float(torch.linalg.vector_norm(rebuilt - gradient)) > GRADIENT_RTOL * scale:
             return False
     return True
 
@@ -252,5 +226,12 @@ def _contract(a: Tensor, b: Tensor) -> Tensor:
     return (a.flatten(1).T @ b.flatten(1)).reshape(*a.shape[1:], *b.shape[1:])
 
 
-def _units(size: int, like: Tensor) -> Tensor:
-    return torch.eye(size, dtype=like.dtype, device=like.device)
+def _units(like: Tensor) -> Tensor:
+    """Return the unit vectors of the space of the rows of `like`."""
+    return torch.eye(like.shape[1], dtype=like.dtype, device=like.device)
+
+
+def _random_like(vector: Tensor) -> Tensor:
+    """Return the same random vector whenever it is asked for, without global random state."""
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(vector.shape, generator=generator, dtype=vector.dtype).to(vector.device)

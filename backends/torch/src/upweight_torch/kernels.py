@@ -18,9 +18,32 @@ _FLAGS: tuple[tuple[Callable[[], bool], Callable[[bool], None], bool], ...] = (
     (mha.get_fastpath_enabled, mha.set_fastpath_enabled, False),
 )
 
-_lock = Lock()
-_inside = 0
-_found: list[bool] = []
+
+class _Flags:
+    """The flags as they were found, and how many threads are inside."""
+
+    def __init__(self) -> None:
+        self.lock = Lock()
+        self.inside = 0
+        self.found: list[bool] = []
+
+    def enter(self) -> None:
+        with self.lock:
+            if self.inside == 0:
+                self.found = [read() for read, _, _ in _FLAGS]
+                for _, write, needed in _FLAGS:
+                    write(needed)
+            self.inside += 1
+
+    def leave(self) -> None:
+        with self.lock:
+            self.inside -= 1
+            if self.inside == 0:
+                for (_, write, _), found in zip(_FLAGS, self.found, strict=True):
+                    write(found)
+
+
+_flags = _Flags()
 
 
 @contextmanager
@@ -31,18 +54,8 @@ def twice_differentiable_kernels() -> Iterator[None]:
     process, so the first thread that comes in sets them and the last one that leaves puts them
     back as they were.
     """
-    global _inside
-    with _lock:
-        if _inside == 0:
-            _found[:] = [read() for read, _, _ in _FLAGS]
-            for _, write, needed in _FLAGS:
-                write(needed)
-        _inside += 1
+    _flags.enter()
     try:
         yield
     finally:
-        with _lock:
-            _inside -= 1
-            if _inside == 0:
-                for (_, write, _), found in zip(_FLAGS, _found, strict=True):
-                    write(found)
+        _flags.leave()

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.func import grad, vjp, vmap
-from torch.utils._pytree import tree_map
+from torch.func import vjp, vmap
+from torch.utils._pytree import tree_map  # noqa: PLC2701  # the trees that torch.func maps over; they have no public name
 
 from upweight.checks import batch_size
 from upweight.errors import ModelError
@@ -21,10 +21,11 @@ from upweight_torch.batches import (
     prepared_batch,
     sliced,
 )
-from upweight_torch.flat import check_parameters, flatten, unflatten
-from upweight_torch.functional import FunctionalModel, Parameters
-from upweight_torch.hessian import dense_hessian, linear_parameters
+from upweight_torch.flat import Parameters, check_parameters, flatten, unflatten
+from upweight_torch.functional import FunctionalModel, gradient_of
+from upweight_torch.hessian import dense_hessian
 from upweight_torch.kernels import twice_differentiable_kernels
+from upweight_torch.linear import linear_parameters
 
 Tensor = torch.Tensor
 Loss = Callable[[Any, Any], Tensor]
@@ -150,14 +151,18 @@ class TorchObjective:
             return torch.cat(pieces, dim=1)
 
         def weighted_gradient(weights: Tensor) -> Parameters:
-            return grad(lambda free: weights @ self._losses(free, x, y))(self._free)
+            return gradient_of(lambda free: weights @ self._losses(free, x, y), self._free)
 
-        return self._pull(weighted_gradient, rows.new_ones(n), rows, n)
+        products: Tensor = self._pull(weighted_gradient, rows.new_ones(n), rows, n)
+        return products
 
     def hessian_product(self, rows: Tensor, batch: Batch[Tensor]) -> Tensor:
         """Return the Hessian of the mean loss of the batch times each row, (k, p)."""
         x, y = self._prepared(batch)
-        mean_gradient = grad(lambda free: self._losses(free, x, y).mean())
+
+        def mean_gradient(free: Parameters) -> Parameters:
+            return gradient_of(lambda free: self._losses(free, x, y).mean(), free)
+
         return flatten(self._pull(mean_gradient, self._free, rows, batch_size(x, y)))
 
     def hessian(self, batch: Batch[Tensor]) -> Tensor:
@@ -183,16 +188,17 @@ class TorchObjective:
 
         def gradient_at(value: Tensor) -> Parameters:
             moved = map_leaves(lambda leaf: value if leaf is varied else leaf, x)
-            return grad(lambda free: self._losses(free, moved, y).sum())(self._free)
+            return gradient_of(lambda free: self._losses(free, moved, y).sum(), self._free)
 
-        return self._pull(gradient_at, varied, rows, batch_size(x, y))
+        mixed: Tensor = self._pull(gradient_at, varied, rows, batch_size(x, y))
+        return mixed
 
     def _pull(
         self, gradient_at: Callable[[Any], Parameters], point: Any, rows: Tensor, n: int
     ) -> Any:
         """Linearise a map to gradients once, and pull each row back through it."""
         with twice_differentiable_kernels():
-            _, pull = vjp(gradient_at, point)
+            _, pull, *_ = vjp(gradient_at, point)
             return vmap(lambda row: pull(row)[0], chunk_size=max(1, self._capacity() // n))(
                 unflatten(rows.detach(), self._free)
             )
@@ -200,7 +206,7 @@ class TorchObjective:
     def _gradients(self, x: Tree[Tensor], y: Tree[Tensor]) -> Tensor:
         def gradient(x: Any, y: Any) -> Parameters:
             one = tree_map(lambda leaf: leaf.unsqueeze(0), (x, y))
-            return grad(lambda free: self._losses(free, *one).sum())(self._free)
+            return gradient_of(lambda free: self._losses(free, *one).sum(), self._free)
 
         with twice_differentiable_kernels():
             return flatten(vmap(gradient, chunk_size=self._capacity())(x, y))

@@ -13,7 +13,7 @@ from upweight.influence import (
     InfluenceFunctionModel,
     InfluenceMode,
     ModeLike,
-    paired_or_default,
+    both_or_default,
 )
 from upweight.protocols import NumpyConverter
 from upweight.trees import Tree, leaves, perturbed_leaf, rebuild
@@ -125,10 +125,11 @@ class DaskInfluenceCalculator(Generic[A]):
             InvalidDimensionChunksError: an array is chunked along another axis than the samples.
             UnalignedChunksError: the arrays of a batch are not chunked alike along the samples.
         """
-        x, y = paired_or_default((x, y), default=(x_test, y_test))
+        x_train, y_train = both_or_default(x, y, default=(x_test, y_test))
         mode = InfluenceMode(mode)
-        check_chunks(x, y)
-        return self.influences_from_factors(self.influence_factors(x_test, y_test), x, y, mode)
+        check_chunks(x_train, y_train)
+        factors = self.influence_factors(x_test, y_test)
+        return self.influences_from_factors(factors, x_train, y_train, mode)
 
     def influences_from_factors(
         self,
@@ -161,9 +162,7 @@ class DaskInfluenceCalculator(Generic[A]):
         grouped = z_test_factors.rechunk({0: merged_chunks(z_test_factors.chunks[0], rows)})
         shape = perturbed_leaf(x).shape[1:] if mode is InfluenceMode.Perturbation else ()
 
-        def influences(
-            model: Any, rows: NDArray[Any], *arrays: NDArray[Any]
-        ) -> NDArray[Any]:
+        def influences(model: Any, rows: NDArray[Any], *arrays: NDArray[Any]) -> NDArray[Any]:
             values = model.influences_from_factors(
                 self._converter.from_numpy(rows), *self._rebuilt(x, y, arrays), mode
             )
@@ -201,7 +200,7 @@ class DaskInfluenceCalculator(Generic[A]):
         arguments: list[Any] = [self._model, None, *first]
         for leaf in (leaf for tree in batch for leaf in leaves(tree)):
             arguments += [leaf, (0, *(next(whole) for _ in leaf.shape[1:]))]
-        return da.blockwise(
+        blocks: da.Array = da.blockwise(
             function,
             output_axes,
             *arguments,
@@ -212,6 +211,7 @@ class DaskInfluenceCalculator(Generic[A]):
             # A random name: hashing the model and its data would cost more than it can save.
             token=f"{name}-{uuid4().hex}",
         )
+        return blocks
 
     def _rebuilt(
         self, x: DaskTree, y: DaskTree, arrays: tuple[NDArray[Any], ...]

@@ -115,9 +115,7 @@ def _descend(
         if bool(xp.any(done)):
             finished, going = _where(done), _where(~done)
             steps = xp.full_like(budget, step)
-            left.append(
-                tuple(xp.take(a, finished, axis=0) for a in (index, x, steps, curvature))
-            )
+            left.append(tuple(xp.take(a, finished, axis=0) for a in (index, x, steps, curvature)))
             if going.shape[0] == 0:
                 break
             index, x, r, p, rr, curvature, tolerances, budget = (

@@ -117,7 +117,8 @@ class CgInverse(Generic[A]):
         return cast(A, solution.value)
 
     def _product(self, rows: Any) -> Any:
-        product = self._damping * rows
+        product: Any = self._damping * rows
         for share, batch in self._data:
-            product = product + share * self._objective.hessian_product(rows, batch)
+            curved: Any = self._objective.hessian_product(rows, batch)
+            product = product + share * curved
         return product
