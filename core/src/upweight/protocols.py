@@ -79,10 +79,10 @@ class SuggestsBatchSize(Protocol[In]):
 
 @runtime_checkable
 class ReportsMemory(Protocol):
-    """An objective that knows how much memory is free where its arrays live."""
+    """An objective whose arrays may live elsewhere than in main memory."""
 
-    def available_memory(self) -> int:
-        """Return the number of free bytes on the device."""
+    def available_memory(self) -> int | None:
+        """Return the number of free bytes on the device, or None if that is main memory."""
 
 
 class InverseCurvature(Protocol[A]):

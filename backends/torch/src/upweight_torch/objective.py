@@ -108,14 +108,10 @@ class TorchObjective:
         p = sum(value.numel() for value in self._free.values())
         return self._any().new_zeros((k, p))
 
-    def available_memory(self) -> int:
-        """Return the number of free bytes on the device of the model."""
+    def available_memory(self) -> int | None:
+        """Return the number of free bytes on the device of the model, None for main memory."""
         device = self._any().device
-        if device.type == "cuda":
-            return int(torch.cuda.mem_get_info(device)[0])
-        import psutil
-
-        return int(psutil.virtual_memory().available)
+        return int(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else None
 
     def suggested_batch_size(self, batch: Batch[Tensor]) -> int:
         """Return how many samples like these have activations that fit the working memory."""

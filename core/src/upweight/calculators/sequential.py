@@ -12,7 +12,8 @@ from array_api_compat import array_namespace
 from upweight.arrays import LazyChunkSequence, NestedLazyChunkSequence
 from upweight.calculators._checks import bytes_of, check_fitted
 from upweight.calculators._order import StableOrder
-from upweight.checks import as_batch, batch_size, located
+from upweight.checks import as_batch, batch_size, check_reusable, located
+from upweight.errors import DataError
 from upweight.influence import InfluenceFunctionModel, InfluenceMode, ModeLike
 from upweight.progress import length_of
 from upweight.trees import Batch, perturbed_leaf
@@ -127,11 +128,11 @@ class SequentialInfluenceCalculator(Generic[A]):
         """
         mode = InfluenceMode(mode)
         train = StableOrder(train_data, name="training")
-        factors = StableOrder(z_test_factors, name="factor")
+        check_reusable(z_test_factors)
 
         def groups() -> Iterator[Iterator[Sequence[A]]]:
             row_bytes = self._row_bytes(train, length_of(train_data), mode)
-            return self._groups(iter(factors), train, mode, row_bytes)
+            return self._groups(iter(z_test_factors), train, mode, row_bytes)
 
         shape = (length_of(z_test_factors), length_of(train_data))
         return NestedLazyChunkSequence(groups, shape=shape, progress=self._progress)
@@ -160,8 +161,9 @@ class SequentialInfluenceCalculator(Generic[A]):
                 group, rows = [], 0
             group.append(chunk)
             rows += arriving
-        if group:
-            yield self._columns(group, train, mode)
+        if not group:
+            raise DataError("There are no factors of test samples; pass at least one array.")
+        yield self._columns(group, train, mode)
 
     def _columns(
         self, group: list[Any], train: StableOrder[Batch[A]], mode: InfluenceMode

@@ -65,7 +65,6 @@ class TrainingData(Generic[A]):
     def __init__(
         self, data: Iterable[Batch[A]], objective: Objective[A], *, progress: bool
     ) -> None:
-        self._source = data
         self.n_samples = 0
         kept: list[Batch[A]] = []
         kept_bytes = 0
@@ -76,7 +75,7 @@ class TrainingData(Generic[A]):
                 kept.append(batch)
             else:
                 kept.clear()
-        self._kept = kept
+        self._batches: Iterable[Batch[A]] = kept or data
 
     def __iter__(self) -> Iterator[tuple[float, Batch[A]]]:
         """Yield each batch with its share of the samples.
@@ -85,7 +84,7 @@ class TrainingData(Generic[A]):
             DataError: the number of samples differs from the first pass.
         """
         seen = 0
-        for item in self._kept or self._source:
+        for item in self._batches:
             batch = as_batch(item)
             n = batch_size(*batch)
             seen += n

@@ -99,8 +99,14 @@ class DirectInfluence(CurvatureInfluence[A]):
             )
 
     def _available_memory(self) -> int:
+        on_device = None
         if isinstance(self._objective, ReportsMemory):
-            return self._objective.available_memory()
-        import psutil
+            on_device = self._objective.available_memory()
+        return _free_main_memory() if on_device is None else on_device
 
-        return int(psutil.virtual_memory().available)
+
+def _free_main_memory() -> int:
+    import psutil
+    from distributed.system import MEMORY_LIMIT  # knows the limit of a container
+
+    return int(min(psutil.virtual_memory().available, MEMORY_LIMIT))
