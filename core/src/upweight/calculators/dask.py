@@ -16,7 +16,7 @@ from upweight.influence import (
     both_or_default,
 )
 from upweight.protocols import NumpyConverter
-from upweight.trees import Tree, leaves, perturbed_leaf, rebuild
+from upweight.trees import Batch, Tree, leaves, map_leaves, perturbed_leaf, rebuild
 
 if TYPE_CHECKING:
     import dask.array as da
@@ -89,10 +89,10 @@ class DaskInfluenceCalculator(Generic[A]):
             UnalignedChunksError: the arrays are not chunked alike along the samples.
         """
         check_chunks(x, y)
+        converter, build = self._converter, _batch_builder(self._converter, x, y)
 
         def factors(model: Any, *arrays: NDArray[Any]) -> NDArray[Any]:
-            batch = self._rebuilt(x, y, arrays)
-            return self._converter.to_numpy(model.influence_factors(*batch))
+            return converter.to_numpy(model.influence_factors(*build(arrays)))
 
         return self._blocks(
             factors, "factors", (0, -1), [], (x, y), new_axes={-1: self._n_parameters}
@@ -162,11 +162,11 @@ class DaskInfluenceCalculator(Generic[A]):
         grouped = z_test_factors.rechunk({0: merged_chunks(z_test_factors.chunks[0], rows)})
         shape = perturbed_leaf(x).shape[1:] if mode is InfluenceMode.Perturbation else ()
 
+        converter, build = self._converter, _batch_builder(self._converter, x, y)
+
         def influences(model: Any, rows: NDArray[Any], *arrays: NDArray[Any]) -> NDArray[Any]:
-            values = model.influences_from_factors(
-                self._converter.from_numpy(rows), *self._rebuilt(x, y, arrays), mode
-            )
-            return self._converter.to_numpy(values)
+            factors = converter.from_numpy(rows)
+            return converter.to_numpy(model.influences_from_factors(factors, *build(arrays), mode))
 
         input_axes = tuple(range(-2, -2 - len(shape), -1))
         return self._blocks(
@@ -213,13 +213,23 @@ class DaskInfluenceCalculator(Generic[A]):
         )
         return blocks
 
-    def _rebuilt(
-        self, x: DaskTree, y: DaskTree, arrays: tuple[NDArray[Any], ...]
-    ) -> tuple[Tree[A], Tree[A]]:
-        """Return the batch whose arrays, in order, are given as NumPy."""
-        converted = tuple(self._converter.from_numpy(array) for array in arrays)
-        split = len(leaves(x))
-        return rebuild(x, converted[:split]), rebuild(y, converted[split:])
+
+def _batch_builder(
+    converter: NumpyConverter[A], x: DaskTree, y: DaskTree
+) -> Callable[[tuple[NDArray[Any], ...]], Batch[A]]:
+    """Return what makes a batch of one chunk of each array, in order.
+
+    It travels with every task, so it holds how `x` and `y` are nested and not the arrays
+    themselves, whose graphs hold all of the data.
+    """
+    nested_x, nested_y = (map_leaves(lambda _: None, tree) for tree in (x, y))
+    split = len(leaves(x))
+
+    def build(arrays: tuple[NDArray[Any], ...]) -> Batch[A]:
+        converted = tuple(converter.from_numpy(array) for array in arrays)
+        return rebuild(nested_x, converted[:split]), rebuild(nested_y, converted[split:])
+
+    return build
 
 
 def _checked_client(client: Any) -> Client:
