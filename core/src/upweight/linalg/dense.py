@@ -3,34 +3,47 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from array_api_compat import array_namespace, device
 
 from upweight.errors import IndefiniteCurvatureError
 
 Array = Any
 
+#: Triangular matrices up to this size are inverted at once.
+SMALL = 64
+
+#: Products from which a norm is estimated; its order of magnitude is what counts.
+POWER_STEPS = 10
+
+#: Relative error of a solve, about, above which a matrix counts as singular.
+ROUNDING_MARGIN = 0.1
+
 
 @dataclass(frozen=True)
 class DenseInverse:
-    r"""The inverse of a damped symmetric matrix \(A + \lambda I\).
+    r"""The inverse of a damped symmetric matrix, as a product \((A + \lambda I)^{-1} = L R\).
 
     Attributes:
-        inverse: \((A + \lambda I)^{-1}\), (p, p).
+        left: \(L\), (p, p).
+        right: \(R\), (p, p).
         lowest: The smallest eigenvalue of A where \(A + \lambda I\) is not positive definite, and
             None where it is, which costs no eigenvalue.
     """
 
-    inverse: Array
+    left: Array
+    right: Array
     lowest: float | None
 
     @classmethod
     def of(cls, matrix: Array, *, damping: float) -> DenseInverse:
-        r"""Invert \(A + \lambda I\), through its eigendecomposition if it is not positive definite.
+        r"""Invert \(A + \lambda I\), by eigenvalues only if it is not positive definite.
 
-        A Cholesky factorisation decides which, at a twentieth of the cost of the eigenvalues.
+        The Cholesky factor decides which; it and its inverse cost a tenth of the eigenvalues.
 
         Args:
             matrix: A, symmetric, (p, p).
@@ -40,38 +53,67 @@ class DenseInverse:
             IndefiniteCurvatureError: an eigenvalue plus the damping is zero to working precision.
         """
         xp = array_namespace(matrix)
-        unit = xp.eye(matrix.shape[0], dtype=matrix.dtype, device=device(matrix))
-        damped = matrix + damping * unit
-        precision = float(xp.finfo(matrix.dtype).eps)
-        if _is_positive_definite(damped):
-            inverse = xp.linalg.inv(damped)
-            # In the Frobenius norm this is between the condition number and p times it.
-            condition = float(xp.linalg.vector_norm(damped) * xp.linalg.vector_norm(inverse))
-            _check_regular(condition, precision=precision, damping=damping)
-            return cls((inverse + xp.matrix_transpose(inverse)) / 2, None)
+        damped = matrix + damping * xp.eye(
+            matrix.shape[0], dtype=matrix.dtype, device=device(matrix)
+        )
+        factor = _cholesky(damped)
+        if factor is not None:
+            root = _inverse_of_lower(factor)
+            inverse = cls(xp.matrix_transpose(root), root, None)
+            condition = _norm(lambda row: row @ damped, damped) * _norm(inverse.solve, damped)
+            _check_regular(condition, damped, damping)
+            return inverse
         values, vectors = xp.linalg.eigh(damped)
         magnitudes = xp.abs(values)
         smallest, largest = float(xp.min(magnitudes)), float(xp.max(magnitudes))
         condition = largest / smallest if smallest > 0 else math.inf
-        _check_regular(condition, precision=precision, damping=damping)
-        return cls((vectors / values) @ xp.matrix_transpose(vectors), float(values[0]) - damping)
+        _check_regular(condition, damped, damping)
+        return cls(vectors / values, xp.matrix_transpose(vectors), float(values[0]) - damping)
 
     def solve(self, rows: Array) -> Array:
         """Return the inverse times each row, (k, p)."""
-        return rows @ self.inverse
+        return (rows @ self.left) @ self.right
 
 
-def _is_positive_definite(matrix: Array) -> bool:
+def _cholesky(matrix: Array) -> Array | None:
+    """Return the lower Cholesky factor, or None if the matrix is not positive definite."""
     xp = array_namespace(matrix)
     try:
         factor = xp.linalg.cholesky(matrix)
     except (ValueError, RuntimeError):  # the LinAlgError of NumPy and of torch
-        return False
-    return bool(xp.all(xp.isfinite(factor)))  # JAX returns NaN instead of raising
+        return None
+    return factor if bool(xp.all(xp.isfinite(factor))) else None  # JAX returns NaN
 
 
-def _check_regular(condition: float, *, precision: float, damping: float) -> None:
-    if not condition * precision < 1:
+def _inverse_of_lower(matrix: Array) -> Array:
+    """Invert a lower triangular matrix by halves; the standard has no triangular solve."""
+    xp = array_namespace(matrix)
+    p = matrix.shape[0]
+    if p <= SMALL:
+        return xp.linalg.inv(matrix)
+    half = p // 2
+    first = _inverse_of_lower(matrix[:half, :half])
+    last = _inverse_of_lower(matrix[half:, half:])
+    below = -(last @ matrix[half:, :half]) @ first
+    above = xp.zeros((half, p - half), dtype=matrix.dtype, device=device(matrix))
+    return xp.concat([xp.concat([first, above], axis=1), xp.concat([below, last], axis=1)])
+
+
+def _norm(product: Callable[[Array], Array], like: Array) -> float:
+    """Estimate the largest eigenvalue of a positive definite matrix by power iteration."""
+    xp = array_namespace(like)
+    start = np.random.default_rng(0).standard_normal((1, like.shape[0])).tolist()
+    row = xp.asarray(start, dtype=like.dtype, device=device(like))
+    norm = xp.linalg.vector_norm(row)
+    for _ in range(POWER_STEPS):
+        row = product(row / norm)
+        norm = xp.linalg.vector_norm(row)
+    return float(norm)
+
+
+def _check_regular(condition: float, matrix: Array, damping: float) -> None:
+    precision = float(array_namespace(matrix).finfo(matrix.dtype).eps)
+    if not condition * precision < ROUNDING_MARGIN:
         raise IndefiniteCurvatureError(
             f"The curvature with the damping {damping:g} is singular to working precision "
             f"(condition number about {condition:.2g}). Use a larger regularization."

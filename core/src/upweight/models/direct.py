@@ -24,6 +24,9 @@ A = TypeVar("A")
 #: The matrix, its inverse, and what factorising and inverting work on.
 MATRICES_AT_PEAK = 5
 
+#: Bytes that every machine has: not worth the time to ask it.
+ALWAYS_THERE = 2**28
+
 
 class DirectInfluence(CurvatureInfluence[A]):
     r"""Influence with the Hessian H of the mean training loss, built in full and inverted exactly.
@@ -89,6 +92,8 @@ class DirectInfluence(CurvatureInfluence[A]):
     def _check_memory(self) -> None:
         p = self._n_parameters
         needed = MATRICES_AT_PEAK * p**2 * self.dtype.itemsize
+        if self._max_memory is None and needed <= ALWAYS_THERE:
+            return
         available = self._available_memory() if self._max_memory is None else self._max_memory
         if needed > available:
             raise MemoryLimitError(
