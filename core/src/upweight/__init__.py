@@ -22,10 +22,16 @@ from upweight.errors import (
     NotFittedError,
     ThreadSafetyViolationError,
     UnalignedChunksError,
+    UnsupportedCurvatureError,
     UnsupportedInfluenceModeError,
     UpweightError,
 )
-from upweight.influence import InfluenceFunctionModel, InfluenceMode
+from upweight.influence import (
+    BlockMode,
+    InfluenceFunctionModel,
+    InfluenceMode,
+    SecondOrderMode,
+)
 from upweight.plugins import Backend, backends, get_backend, hookimpl
 from upweight.protocols import (
     InverseCurvature,
@@ -44,6 +50,7 @@ __all__ = [
     "BackendError",
     "BackendNotInstalledError",
     "BatchError",
+    "BlockMode",
     "ConvergenceWarning",
     "CurvatureWarning",
     "DaskInfluenceCalculator",
@@ -66,10 +73,12 @@ __all__ = [
     "NotFittedError",
     "NumpyConverter",
     "Objective",
+    "SecondOrderMode",
     "SequenceAggregator",
     "SequentialInfluenceCalculator",
     "ThreadSafetyViolationError",
     "UnalignedChunksError",
+    "UnsupportedCurvatureError",
     "UnsupportedInfluenceModeError",
     "UpweightError",
     "__version__",

@@ -41,6 +41,10 @@ class UnsupportedInfluenceModeError(UpweightError, ValueError):
     """The influence mode is unknown, or has no meaning for this model or data."""
 
 
+class UnsupportedCurvatureError(UpweightError, TypeError):
+    """The objective of the backend cannot form the curvature or statistics that are asked for."""
+
+
 class UnalignedChunksError(UpweightError, ValueError):
     """Arrays that describe the same samples are chunked differently."""
 

@@ -1,76 +1,80 @@
 """The influence methods, for torch models.
 
-Each is the method of the same name in `upweight.models` on a `TorchObjective`.
+Each is the method of the same name in `upweight.models` on a `TorchObjective`. What they have in
+common:
+
+    model: The trained model; what does not require gradients is a constant. It is copied in
+        evaluation mode and not touched.
+    loss: Called as `loss(output, y)`, the mean over the samples of a batch.
+    measurement: Called as `measurement(output, y)` with a batch of one test sample, instead of the
+        loss: a margin, a logit, any number.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import torch
 
-from upweight import models
-from upweight_torch.objective import TorchObjective
+from upweight import BlockMode, SecondOrderMode, models
+from upweight_torch.objective import Loss, TorchObjective
+
+Blocks = BlockMode | str | Mapping[str, Sequence[str]]
 
 
 class DirectInfluence(models.DirectInfluence[torch.Tensor]):
-    r"""Influence with the Hessian H of the mean training loss, built in full and inverted exactly.
-
-    Factors are \((H + \lambda I)^{-1} \nabla_\theta \ell(z)\). For models of up to some thousands
-    of trainable parameters; see `upweight.models.DirectInfluence`.
-
-    Args:
-        model: The trained model; what does not require gradients is a constant. It is copied in
-            evaluation mode and not touched.
-        loss: Called as `loss(output, y)`, the mean over the samples of a batch.
-        regularization: \(\lambda\), in units of the curvature.
-        max_memory: Most bytes that `fit` may need; by default what is free on the device.
-    """
+    """`upweight.models.DirectInfluence` for a torch model: the dense curvature, inverted exactly."""
 
     def __init__(
         self,
         model: torch.nn.Module,
-        loss: Callable[[Any, Any], torch.Tensor],
+        loss: Loss,
         *,
-        regularization: float = 0.0,
+        regularization: float | Mapping[str, float] = 0.0,
+        block_structure: Blocks = BlockMode.FULL,
+        second_order_mode: SecondOrderMode | str = SecondOrderMode.HESSIAN,
+        measurement: Loss | None = None,
         max_memory: int | None = None,
     ) -> None:
+        objective = TorchObjective(model, loss)
         super().__init__(
-            TorchObjective(model, loss), regularization=regularization, max_memory=max_memory
+            objective,
+            regularization=regularization,
+            block_structure=block_structure,
+            second_order_mode=second_order_mode,
+            measurement=_measuring(objective, measurement),
+            max_memory=max_memory,
         )
 
 
 class CgInfluence(models.CgInfluence[torch.Tensor]):
-    r"""Influence with the Hessian H of the mean training loss, solved by conjugate gradients.
-
-    Factors are \((H + \lambda I)^{-1} \nabla_\theta \ell(z)\), each found with one pass over the
-    training data a step for all test samples of a batch; see `upweight.models.CgInfluence`.
-
-    Args:
-        model: The trained model; what does not require gradients is a constant. It is copied in
-            evaluation mode and not touched.
-        loss: Called as `loss(output, y)`, the mean over the samples of a batch.
-        regularization: \(\lambda\), in units of the curvature.
-        rtol: A row is solved when the norm of its residual is at most `rtol` times its own norm,
-        atol: or at most `atol`.
-        maxiter: Most steps of a row.
-    """
+    """`upweight.models.CgInfluence` for a torch model: solves by conjugate gradients."""
 
     def __init__(
         self,
         model: torch.nn.Module,
-        loss: Callable[[Any, Any], torch.Tensor],
+        loss: Loss,
         *,
-        regularization: float = 0.0,
+        regularization: float | Mapping[str, float] = 0.0,
         rtol: float = 1e-4,
         atol: float = 0.0,
         maxiter: int = 1000,
+        block_structure: Blocks = BlockMode.FULL,
+        second_order_mode: SecondOrderMode | str = SecondOrderMode.HESSIAN,
+        measurement: Loss | None = None,
     ) -> None:
+        objective = TorchObjective(model, loss)
         super().__init__(
-            TorchObjective(model, loss),
+            objective,
             regularization=regularization,
             rtol=rtol,
             atol=atol,
             maxiter=maxiter,
+            block_structure=block_structure,
+            second_order_mode=second_order_mode,
+            measurement=_measuring(objective, measurement),
         )
+
+
+def _measuring(objective: TorchObjective, measurement: Loss | None) -> TorchObjective | None:
+    return None if measurement is None else objective.measuring(measurement)

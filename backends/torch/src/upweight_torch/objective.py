@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.func import vjp, vmap
+from torch.func import grad, vjp, vmap
 from torch.utils._pytree import tree_map  # noqa: PLC2701  # the trees that torch.func maps over; they have no public name
 
 from upweight.checks import batch_size
@@ -103,6 +103,12 @@ class TorchObjective:
         }
         return other
 
+    def measuring(self, measurement: Loss) -> TorchObjective:
+        """Return the same model with another function of output and label instead of the loss."""
+        other = copy.copy(self)
+        other._loss = measurement
+        return other
+
     def zeros(self, k: int) -> Tensor:
         """Return k zero vectors over the parameters, on the device of the model, (k, p)."""
         p = sum(value.numel() for value in self._free.values())
@@ -161,6 +167,21 @@ class TorchObjective:
 
         return flatten(self._pull(mean_gradient, self._free, rows, batch_size(x, y)))
 
+    def gauss_newton_product(self, rows: Tensor, batch: Batch[Tensor]) -> Tensor:
+        """Return the Gauss-Newton matrix of the mean loss of the batch times each row, (k, p)."""
+        x, y = self._prepared(batch)
+        with twice_differentiable_kernels():
+            output, pull, *_ = vjp(lambda free: self._model({**self._fixed, **free}, x), self._free)
+            nothing = tree_map(torch.zeros_like, output)
+            # Jᵀu is linear in u, so that pulling back through it is a product with J.
+            _, push, *_ = vjp(lambda u: pull(u)[0], nothing)
+            _, curve, *_ = vjp(
+                grad(lambda out: losses_of_samples(self._loss, out, y).mean()), output
+            )
+            return flatten(
+                self._for_rows(lambda row: pull(*curve(*push(row)))[0], rows, batch_size(x, y))
+            )
+
     def hessian(self, batch: Batch[Tensor]) -> Tensor:
         """Return the Hessian of the mean loss of the batch, (p, p)."""
         x, y = self._prepared(batch)
@@ -195,9 +216,12 @@ class TorchObjective:
         """Linearise a map to gradients once, and pull each row back through it."""
         with twice_differentiable_kernels():
             _, pull, *_ = vjp(gradient_at, point)
-            return vmap(lambda row: pull(row)[0], chunk_size=max(1, self._capacity() // n))(
-                unflatten(rows.detach(), self._free)
-            )
+            return self._for_rows(lambda row: pull(row)[0], rows, n)
+
+    def _for_rows(self, function: Callable[[Parameters], Any], rows: Tensor, n: int) -> Any:
+        """Map a function that handles n samples over rows, as many at once as memory allows."""
+        at_once = max(1, self._capacity() // n)
+        return vmap(function, chunk_size=at_once)(unflatten(rows.detach(), self._free))
 
     def _gradients(self, x: Tree[Tensor], y: Tree[Tensor]) -> Tensor:
         def gradient(x: Any, y: Any) -> Parameters:
