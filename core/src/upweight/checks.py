@@ -96,7 +96,8 @@ def check_finite(values: Any, *, what: str, axis: int = 0) -> None:
         return
     other_axes = tuple(i for i in range(values.ndim) if i != axis)
     by_sample = xp.any(bad, axis=other_axes) if other_axes else bad
-    samples = [int(i) for i in xp.nonzero(by_sample)[0][:10]]
+    found = xp.nonzero(by_sample)[0]
+    samples = [int(found[i]) for i in range(min(10, found.shape[0]))]
     raise NonFiniteError(
         f"The {what} is NaN or infinite, first at samples {samples} of the batch. "
         "Look there for NaN in the data, or for a loss that is not finite."

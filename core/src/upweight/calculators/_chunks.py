@@ -60,7 +60,13 @@ def check_factor_chunks(factors: da.Array, n_parameters: int) -> None:
 
 
 def merged_chunks(chunks: tuple[int, ...], most: int) -> tuple[int, ...]:
-    """Merge neighbouring chunks while they have at most `most` samples together."""
+    """Merge neighbouring chunks while they have at most `most` samples together.
+
+    Chunks of one size, the last one smaller, stay such: Zarr takes no others.
+    """
+    largest = max(chunks)
+    if largest < most < sum(chunks):
+        most -= most % largest  # or a small last chunk would make the last group the largest
     ends = [0]
     end = 0
     for chunk in chunks:

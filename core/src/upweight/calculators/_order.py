@@ -15,7 +15,7 @@ from upweight.trees import leaves
 
 T = TypeVar("T")
 
-#: Batches read twice before any work starts, to notice a shuffling loader at once.
+#: Batches read before any work starts; read twice, they give a shuffling loader away.
 PROBES = 2
 
 
@@ -35,6 +35,7 @@ class StableOrder(Generic[T]):
         self._data = data
         self._name = name
         self._seen: list[int] = []
+        self._complete = False  # whether a pass has reached the end, so that no more may follow
 
     def probe(self) -> T:
         """Read the first batches, note what they are, and return the first.
@@ -53,7 +54,7 @@ class StableOrder(Generic[T]):
         """Yield the batches.
 
         Raises:
-            DataError: a batch is not the one of an earlier pass, or there are fewer.
+            DataError: a batch is not the one of an earlier pass, or there are fewer or more.
         """
         count = 0
         for index, batch in enumerate(self._data):
@@ -65,10 +66,16 @@ class StableOrder(Generic[T]):
                 f"The {self._name} data held at least {len(self._seen)} batches before and "
                 f"{count} now. Pass data that is the same on every pass."
             )
+        self._complete = True
 
     def _compare(self, index: int, batch: T) -> None:
         now = fingerprint(batch)
         if index == len(self._seen):
+            if self._complete:
+                raise DataError(
+                    f"The {self._name} data held {index} batches before and holds more now. "
+                    "Pass data that is the same on every pass."
+                )
             self._seen.append(now)
         elif now != self._seen[index]:
             raise DataError(

@@ -206,6 +206,7 @@ class DaskInfluenceCalculator(Generic[A]):
             *arguments,
             new_axes=new_axes,
             concatenate=True,
+            align_arrays=False,  # they are aligned, which was checked; Dask would warn of many blocks
             dtype=self._dtype,
             meta=np.empty((0,) * len(output_axes), dtype=self._dtype),
             # A random name: hashing the model and its data would cost more than it can save.

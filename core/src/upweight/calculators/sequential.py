@@ -184,6 +184,7 @@ class SequentialInfluenceCalculator(Generic[A]):
         self, train: StableOrder[Batch[A]], batches: int | None, mode: InfluenceMode
     ) -> int:
         """Return the bytes that one test sample takes: its factors, and its row of results."""
+        train.probe()  # read again at once, or shuffling would show only after factors were solved
         with located("batch 0 of the training data"):
             x, y = as_batch(train.probe())
             numbers = 1

@@ -58,12 +58,15 @@ def conjugate_gradients(
         of Research of the National Bureau of Standards 49 (1952), equations (3:1a-f).
     """
     xp = array_namespace(rows)
-    norms = _norms(rows)
-    tolerances = xp.where(rtol * norms > atol, rtol * norms, xp.full_like(norms, atol))
+    # The squares of gradients as small as 1e-20 vanish in single precision: solve rows of size one.
+    scales = xp.max(xp.abs(rows), axis=1)
+    scales = xp.maximum(scales, xp.full_like(scales, float(xp.finfo(rows.dtype).smallest_normal)))
+    rows = rows / scales[:, None]
+    tolerances = xp.maximum(rtol * _norms(rows), atol / scales)
     k = rows.shape[0]
     value, residual = xp.zeros_like(rows), rows
     steps = xp.zeros(k, dtype=xp.int64, device=device(rows))
-    curvatures = xp.full_like(norms, float("inf"))
+    curvatures = xp.full_like(tolerances, float("inf"))
     active = xp.arange(k, device=device(rows))
     while active.shape[0] > 0:
 
@@ -71,8 +74,13 @@ def conjugate_gradients(
             return xp.take(array, index, axis=0)
 
         before = of_active(residual)
+        # Beyond the precision of the numbers, the residual of the recursion falls without meaning.
+        reachable = float(xp.finfo(rows.dtype).eps) * _norms(before)
         run = _descend(
-            product, before, tolerances=of_active(tolerances), budget=maxiter - of_active(steps)
+            product,
+            before,
+            tolerances=xp.maximum(of_active(tolerances), reachable),
+            budget=maxiter - of_active(steps),
         )
         value = _put(value, active, of_active(value) + run.value)
         steps = _put(steps, active, of_active(steps) + run.steps)
@@ -87,7 +95,9 @@ def conjugate_gradients(
         )
         active = of_active(active, _where(again))
     residuals = _norms(residual)
-    return CgSolution(value, steps, residuals, residuals <= tolerances, curvatures)
+    return CgSolution(
+        value * scales[:, None], steps, residuals * scales, residuals <= tolerances, curvatures
+    )
 
 
 @dataclass(frozen=True)
