@@ -170,8 +170,12 @@ class TorchObjective:
     def gauss_newton_product(self, rows: Tensor, batch: Batch[Tensor]) -> Tensor:
         """Return the Gauss-Newton matrix of the mean loss of the batch times each row, (k, p)."""
         x, y = self._prepared(batch)
+
+        def forward(free: Parameters) -> Any:
+            return self._model({**self._fixed, **free}, x)
+
         with twice_differentiable_kernels():
-            output, pull, *_ = vjp(lambda free: self._model({**self._fixed, **free}, x), self._free)
+            output, pull, *_ = vjp(forward, self._free)
             nothing = tree_map(torch.zeros_like, output)
             # Jᵀu is linear in u, so that pulling back through it is a product with J.
             _, push, *_ = vjp(lambda u: pull(u)[0], nothing)

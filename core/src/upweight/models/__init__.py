@@ -2,5 +2,6 @@
 
 from upweight.models.cg import CgInfluence
 from upweight.models.direct import DirectInfluence
+from upweight.models.preconditioners import JacobiPreconditioner, Preconditioner
 
-__all__ = ["CgInfluence", "DirectInfluence"]
+__all__ = ["CgInfluence", "DirectInfluence", "JacobiPreconditioner", "Preconditioner"]

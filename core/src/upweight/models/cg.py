@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from array_api_compat import array_namespace
@@ -16,6 +17,7 @@ from upweight.models._base import CurvatureInfluence, FittedCurvature
 from upweight.models._curvature import CurvatureOperator
 from upweight.models._data import TrainingData
 from upweight.models._diagnostics import Diagnostics
+from upweight.models.preconditioners import Preconditioner
 from upweight.trees import Batch
 
 if TYPE_CHECKING:
@@ -38,6 +40,8 @@ class CgInfluence(CurvatureInfluence[A]):
         rtol: A row is solved when the norm of its residual is at most `rtol` times its own norm,
         atol: or at most `atol`.
         maxiter: Most steps of a row.
+        preconditioner: A cheap curvature, fitted to the same data, whose damped inverse shortens
+            the solves, such as `JacobiPreconditioner()`.
         block_structure: Which parameters have a curvature of their own.
         second_order_mode: Which curvature: Hessian, Gauss-Newton or empirical Fisher.
         measurement: What is measured on test samples instead of the loss, as an objective.
@@ -55,6 +59,7 @@ class CgInfluence(CurvatureInfluence[A]):
         rtol: float = 1e-4,
         atol: float = 0.0,
         maxiter: int = 1000,
+        preconditioner: Preconditioner | None = None,
         block_structure: BlockMode | str | Mapping[str, Sequence[str]] = BlockMode.FULL,
         second_order_mode: SecondOrderMode | str = SecondOrderMode.HESSIAN,
         measurement: Objective[A] | None = None,
@@ -74,6 +79,7 @@ class CgInfluence(CurvatureInfluence[A]):
         if maxiter < 1:
             raise ValueError(f"`maxiter` must be at least 1; got {maxiter!r}.")
         self._options: dict[str, Any] = {"rtol": rtol, "atol": atol, "maxiter": maxiter}
+        self._preconditioner = preconditioner
 
     @property
     def solve_diagnostics(self) -> Mapping[str, Diagnostics]:
@@ -88,33 +94,35 @@ class CgInfluence(CurvatureInfluence[A]):
     def _fit(self, data: Iterable[Batch[A]], *, progress: bool) -> dict[str, FittedCurvature[A]]:
         start = time.perf_counter()
         kept = TrainingData(data, self._objective, progress=progress)
-        seconds = time.perf_counter() - start
-        return {
-            name: CgCurvature(
-                CurvatureOperator(objective, self._mode, kept), self._options, name, seconds
-            )
-            for name, objective in self._objectives().items()
-        }
+        curvatures: dict[str, FittedCurvature[A]] = {}
+        for name, objective in self._objectives().items():
+            operator = CurvatureOperator(objective, self._mode, kept)
+            close = None if self._preconditioner is None else self._preconditioner.fit(operator)
+            seconds = time.perf_counter() - start
+            curvatures[name] = CgCurvature(operator, close, self._options, name, seconds)
+        return curvatures
 
 
+@dataclass(frozen=True)
 class CgCurvature:
-    """The curvature of a block, known by its products."""
+    """The curvature of a block, known by its products, and one close to it."""
 
-    def __init__(
-        self,
-        operator: CurvatureOperator[Any],
-        options: Mapping[str, Any],
-        block: str,
-        seconds: float,
-    ) -> None:
-        self._operator = operator
-        self._options = options
-        self._block = block
-        self.diagnostics = Diagnostics(seconds)
+    operator: CurvatureOperator[Any]
+    close: FittedCurvature[Any] | None
+    options: Mapping[str, Any]
+    block: str
+    seconds: float
+
+    @property
+    def diagnostics(self) -> Diagnostics:
+        """How long the fit took."""
+        return Diagnostics(self.seconds)
 
     def damped(self, damping: float) -> CgInverse:
         """Return (H + λI)⁻¹."""
-        return CgInverse(self._operator, damping, self._options, self._block)
+        close = None if self.close is None else self.close.damped(damping)
+        options = {**self.options, "preconditioner": close and close.solve}
+        return CgInverse(self.operator, damping, options, self.block)
 
 
 class CgInverse:
