@@ -178,12 +178,12 @@ class TorchObjective:
             output, pull, *_ = vjp(forward, self._free)
             nothing = tree_map(torch.zeros_like, output)
             # Jᵀu is linear in u, so that pulling back through it is a product with J.
-            _, push, *_ = vjp(lambda u: pull(u)[0], nothing)
+            _, push, *_ = vjp(pull, nothing)
             _, curve, *_ = vjp(
                 grad(lambda out: losses_of_samples(self._loss, out, y).mean()), output
             )
             return flatten(
-                self._for_rows(lambda row: pull(*curve(*push(row)))[0], rows, batch_size(x, y))
+                self._for_rows(lambda row: pull(*curve(*push((row,))))[0], rows, batch_size(x, y))
             )
 
     def hessian(self, batch: Batch[Tensor]) -> Tensor:
