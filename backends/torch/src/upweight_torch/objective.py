@@ -174,14 +174,15 @@ class TorchObjective:
         def forward(free: Parameters) -> Any:
             return self._model({**self._fixed, **free}, x)
 
+        def mean_loss(output: Any) -> Tensor:
+            return losses_of_samples(self._loss, output, y).mean()
+
         with twice_differentiable_kernels():
             output, pull, *_ = vjp(forward, self._free)
             nothing = tree_map(torch.zeros_like, output)
             # Jᵀu is linear in u, so that pulling back through it is a product with J.
             _, push, *_ = vjp(pull, nothing)
-            _, curve, *_ = vjp(
-                grad(lambda out: losses_of_samples(self._loss, out, y).mean()), output
-            )
+            _, curve, *_ = vjp(grad(mean_loss), output)
             return flatten(
                 self._for_rows(lambda row: pull(*curve(*push((row,))))[0], rows, batch_size(x, y))
             )
