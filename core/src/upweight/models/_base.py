@@ -14,13 +14,12 @@ from upweight.checks import batch_size, check_finite, check_reusable
 from upweight.errors import BatchError, ModelError, NotFittedError
 from upweight.influence import (
     BlockMode,
-    InfluenceFunctionModel,
     InfluenceMode,
     ModeLike,
     SecondOrderMode,
-    both_or_default,
 )
 from upweight.models._blocks import Blocks
+from upweight.models._by_block import InfluencesByBlock
 from upweight.models._curvature import checked_mode
 from upweight.models._regularization import checked_regularization
 from upweight.trees import Batch, Tree, perturbed_leaf
@@ -45,7 +44,7 @@ class FittedCurvature(Protocol[A]):
         """Return (H + λI)⁻¹."""
 
 
-class CurvatureInfluence(InfluenceFunctionModel[A]):
+class CurvatureInfluence(InfluencesByBlock[A]):
     r"""An objective together with inverses of its damped curvature, one for each block.
 
     A method says in `_fit` how it learns the curvatures from the training data.
@@ -101,11 +100,6 @@ class CurvatureInfluence(InfluenceFunctionModel[A]):
     def regularization(self) -> Mapping[str, float]:
         r"""The damping \(\lambda\) of each block."""
         return dict(self._regularization)
-
-    @property
-    def block_names(self) -> tuple[str, ...]:
-        """Names of the blocks of parameters."""
-        return tuple(self._blocks.by_name)
 
     @property
     def is_thread_safe(self) -> bool:
@@ -184,14 +178,7 @@ class CurvatureInfluence(InfluenceFunctionModel[A]):
     def influence_factors_by_block(self, x: Tree[A], y: Tree[A]) -> dict[str, A]:
         """Return the influence factors of each sample in each block, (n, p of the block) by name.
 
-        Args:
-            x: Inputs of n samples.
-            y: Labels of the samples.
-
-        Raises:
-            NotFittedError: `fit` has not been called.
-            BatchError: the arrays do not hold the same number of samples, or none.
-            NonFiniteError: a gradient is NaN or infinite; the message names the samples.
+        See `InfluencesByBlock.influence_factors_by_block`.
         """
         self._fitted()
         batch_size(x, y)
@@ -219,65 +206,6 @@ class CurvatureInfluence(InfluenceFunctionModel[A]):
             values = self._objective.input_gradients(z_test_factors, (x, y))
         check_finite(values, what="influence", axis=1)
         return values
-
-    def influences_from_factors_by_block(
-        self,
-        z_test_factors: Mapping[str, A],
-        x: Tree[A],
-        y: Tree[A],
-        mode: ModeLike = InfluenceMode.Up,
-    ) -> dict[str, A]:
-        """Return what each block contributes to the influences of training samples.
-
-        The contributions add up to `influences_from_factors`; the training batch is
-        differentiated once for all blocks.
-
-        Args:
-            z_test_factors: What `influence_factors_by_block` returned for k test samples.
-            x: Inputs of n training samples.
-            y: Labels of the training samples.
-            mode: What of the training samples is varied.
-
-        Returns:
-            By name (k, n) for `InfluenceMode.Up`, (k, n, *x) for `InfluenceMode.Perturbation`.
-
-        Raises:
-            ValueError: the names of the factors are not those of the blocks.
-            NotFittedError: `fit` has not been called.
-            UnsupportedInfluenceModeError: the mode is unknown, or the input is not floating-point.
-            BatchError: the arrays or the factors have the wrong shape.
-            NonFiniteError: a result is NaN or infinite; the message names the samples.
-        """
-        if set(z_test_factors) != set(self.block_names):
-            raise ValueError(
-                f"`z_test_factors` must have one array for each of the blocks {self.block_names}; "
-                f"got {tuple(z_test_factors)}."
-            )
-        joined: Any = self._blocks.join(z_test_factors)
-        self._check_factors(joined)
-        values: Any = self.influences_from_factors(self._blocks.isolate(joined), x, y, mode)
-        k = joined.shape[0]
-        return {
-            name: values[index * k : (index + 1) * k, ...]
-            for index, name in enumerate(self.block_names)
-        }
-
-    def influences_by_block(
-        self,
-        x_test: Tree[A],
-        y_test: Tree[A],
-        x: Tree[A] | None = None,
-        y: Tree[A] | None = None,
-        mode: ModeLike = InfluenceMode.Up,
-    ) -> dict[str, A]:
-        """Return what each block contributes to the influences between batches, by name.
-
-        Arguments, shapes and errors are those of `influences`.
-        """
-        mode = InfluenceMode(mode)
-        x_train, y_train = both_or_default(x, y, default=(x_test, y_test))
-        factors = self.influence_factors_by_block(x_test, y_test)
-        return self.influences_from_factors_by_block(factors, x_train, y_train, mode)
 
     def self_influences(self, x: Tree[A], y: Tree[A]) -> A:
         """Return the influence of each sample on itself, (n,), without those on the others.
