@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Iterable
+from numbers import Real
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from upweight.checks import batch_size, check_finite, check_reusable
@@ -162,9 +163,10 @@ class CurvatureInfluence(InfluenceFunctionModel[A]):
             )
 
 
-def _checked_regularization(value: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
+def _checked_regularization(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, Real):
         raise ValueError(f"`regularization` must be a number; got {value!r}.")
-    if not (math.isfinite(value) and value >= 0):
+    number = float(value)
+    if not (math.isfinite(number) and number >= 0):
         raise ValueError(f"`regularization` must be finite and not negative; got {value!r}.")
-    return float(value)
+    return number

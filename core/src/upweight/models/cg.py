@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from array_api_compat import array_namespace
 
+from upweight.checks import check_finite
 from upweight.errors import ConvergenceWarning, IndefiniteCurvatureError
 from upweight.linalg.cg import CgSolution, conjugate_gradients
 from upweight.models._base import CurvatureInfluence
@@ -92,11 +93,13 @@ class CgInverse(Generic[A]):
         """Return (H + λI)⁻¹ times each row, (k, p).
 
         Raises:
+            NonFiniteError: a product with the Hessian is NaN or infinite.
             IndefiniteCurvatureError: a search direction has negative curvature.
         """
         solution = conjugate_gradients(self._product, rows, **self._options)
         self.last_solution = solution
         xp = array_namespace(rows)
+        check_finite(solution.residuals, what="product with the Hessian")
         lowest = float(xp.min(solution.curvatures))
         if lowest <= 0:
             raise IndefiniteCurvatureError(
