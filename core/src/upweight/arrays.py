@@ -208,7 +208,7 @@ class NestedLazyChunkSequence(Generic[A]):
 
 
 def _rows_of_group(columns: Iterator[Sequence[A]]) -> Iterator[Iterator[A]]:
-    first = next(columns)
+    first = next(columns, ())  # a group without columns has no rows
     shared = tee(chain([first], columns), len(first))  # a column is kept until every row took it
     return (_row(index, own) for index, own in enumerate(shared))
 
