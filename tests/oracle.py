@@ -37,11 +37,14 @@ def factors(objective, train, test, *, regularization):
 
 def influences(objective, train, test, *, regularization):
     """Return the up-weighting influences of the training samples on the test samples, (k, n)."""
-    return factors(objective, train, test, regularization=regularization) @ gradients(objective, train).T
+    return (
+        factors(objective, train, test, regularization=regularization)
+        @ gradients(objective, train).T
+    )
 
 
 def perturbations(rows, objective, batch):
-    """Return ∇x ⟨row, ∇θ ℓ⟩ by a complex step in each coordinate of the input, (k, n, d)."""
+    """Return ∇x ⟨row, ∇θ loss⟩ by a complex step in each coordinate of the input, (k, n, d)."""
     weights, inputs, onehot = numbers(objective, batch)
     step = 1e-30
     derivatives = []

@@ -134,6 +134,11 @@ def test_a_row_that_meets_negative_curvature_stops_where_it_is(xp):
     assert np.asarray(solution.value).tolist() == [[0.0, 0.0]]
 
 
+def test_a_row_that_meets_negative_curvature_does_not_start_again(xp):
+    solution = solve(xp, np.diag([1.0, 2.0, -1.0]), np.array([[1.0, 1, 0.01]]))
+    assert np.asarray(solution.steps).tolist() == [3]
+
+
 def test_a_row_that_meets_negative_curvature_does_not_disturb_the_others(xp):
     solution = solve(xp, np.diag([1.0, -3.0]), np.array([[0.0, 1], [1, 0]]))
     assert np.asarray(solution.converged).tolist() == [False, True]

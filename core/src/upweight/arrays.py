@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from itertools import chain, tee
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
@@ -149,8 +150,9 @@ class NestedLazyChunkSequence(Generic[A]):
             aggregator: Called with an iterator over the rows; by default they become a list of
                 lists.
         """
-        rows = chain.from_iterable(map(_rows_of_group, self._tracked()))
-        return (aggregator or NestedListAggregator())(rows)
+        with self._bar() as advance:  # until the end of the aggregator, which may list rows first
+            rows = chain.from_iterable(map(_rows_of_group, self._tracked(advance)))
+            return (aggregator or NestedListAggregator())(rows)
 
     def to_zarr(
         self,
@@ -178,33 +180,35 @@ class NestedLazyChunkSequence(Generic[A]):
 
         target = GrowingArray(path_or_url, overwrite=overwrite)
         first_row = 0
-        for group in self._tracked():
-            column, row = 0, first_row
-            for chunks in group:
-                row = first_row
-                for chunk in chunks:
-                    values = converter.to_numpy(chunk)
-                    target.write((row, column), values)
-                    row += values.shape[0]
-                column += values.shape[1]
-            first_row = row
+        with self._bar() as advance:
+            for group in self._tracked(advance):
+                column, row = 0, first_row
+                for chunks in group:
+                    row = first_row
+                    for chunk in chunks:
+                        values = converter.to_numpy(chunk)
+                        target.write((row, column), values)
+                        row += values.shape[0]
+                    column += values.shape[1]
+                first_row = row
         return target.finish(return_stored=return_stored)
 
-    def _tracked(self) -> Iterator[Iterator[Sequence[A]]]:
+    def _bar(self) -> AbstractContextManager[Callable[[int], object]]:
         rows, columns = self._shape
         total = None if rows is None or columns is None else rows * columns
-        with progress_bar(total, label=self._label, show=self._progress) as advance:
+        return progress_bar(total, label=self._label, show=self._progress)
 
-            def tracked(group: Iterator[Sequence[A]]) -> Iterator[Sequence[A]]:
-                for chunks in group:
-                    yield chunks
-                    advance(len(chunks))
+    def _tracked(self, advance: Callable[[int], object]) -> Iterator[Iterator[Sequence[A]]]:
+        def tracked(group: Iterator[Sequence[A]]) -> Iterator[Sequence[A]]:
+            for chunks in group:
+                yield chunks
+                advance(len(chunks))
 
-            yield from map(tracked, self._factory())
+        return map(tracked, self._factory())
 
 
 def _rows_of_group(columns: Iterator[Sequence[A]]) -> Iterator[Iterator[A]]:
-    first = next(columns)
+    first = next(columns, ())  # a group without columns has no rows
     shared = tee(chain([first], columns), len(first))  # a column is kept until every row took it
     return (_row(index, own) for index, own in enumerate(shared))
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeAlias, TypeVa
 from array_api_compat import array_namespace
 
 from upweight.errors import UnsupportedInfluenceModeError
-from upweight.trees import Batch, Tree
+from upweight.trees import Batch, Tree, perturbed_leaf
 
 if TYPE_CHECKING:
     import numpy as np
@@ -179,6 +179,8 @@ class InfluenceFunctionModel(ABC, Generic[A]):
         """
         mode = InfluenceMode(mode)
         x_train, y_train = both_or_default(x, y, default=(x_test, y_test))
+        if mode is InfluenceMode.Perturbation:
+            perturbed_leaf(x_train)  # refused before factors are solved
         factors = self.influence_factors(x_test, y_test)
         return self.influences_from_factors(factors, x_train, y_train, mode)
 

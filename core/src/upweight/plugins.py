@@ -76,8 +76,10 @@ def get_backend(name: str) -> Backend:
         BackendBrokenError: the plugin or its framework cannot be imported.
     """
     _load(name)
+    manager = _manager()
+    others = [plugin for other, plugin in manager.list_name_plugin() if other != name]
     try:
-        backend = _manager().hook.upweight_backend(name=name)
+        backend = manager.subset_hook_caller("upweight_backend", others)(name=name)
     except Exception as error:
         raise BackendBrokenError(
             f"The backend {name!r} is installed, but its framework cannot be used: {error}. "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from os import PathLike
+from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class GrowingArray:
     """
 
     def __init__(self, path_or_url: StoreLike, *, overwrite: bool) -> None:
-        self._target = str(path_or_url) if isinstance(path_or_url, PathLike) else path_or_url
+        self._target = _target(path_or_url)
         self._overwrite = _may_overwrite(self._target, overwrite=overwrite)
         self._array: zarr.Array[Any] | None = None
         self._extent: tuple[int, ...] = ()
@@ -82,6 +82,15 @@ class GrowingArray:
             attributes={ATTRIBUTE: {"complete": False}},
             overwrite=self._overwrite,
         )
+
+
+def _target(path_or_url: StoreLike) -> str | Store:
+    from zarr.abc.store import Store
+
+    if isinstance(path_or_url, Store):
+        return path_or_url
+    # Zarr makes no folders through fsspec, so a URL of a local file is taken as its path.
+    return fspath(path_or_url).removeprefix("file://")
 
 
 def _may_overwrite(target: str | Store, *, overwrite: bool) -> bool:

@@ -14,6 +14,7 @@ from torch.func import functional_call, grad
 from upweight.errors import ModelError
 from upweight.trees import Tree
 from upweight_torch.flat import Parameters
+from upweight_torch.recurrent import start_from_given_states
 
 
 class FunctionalModel:
@@ -41,6 +42,7 @@ class FunctionalModel:
                 f"The model cannot be copied: {error}. Tensors that are kept on the module must be "
                 "parameters, buffers or detached."
             ) from error
+        start_from_given_states(self.module)
         parameters = dict(self.module.named_parameters())
         self.trainable: Parameters = {name: parameters[name].detach() for name in trainable}
         self._local = threading.local()

@@ -193,11 +193,26 @@ class TorchObjective:
         linear = linear_parameters(self._model, self._free)
         if linear is not None:
             values = {**self._fixed, **self._free}
-            hessian = dense_hessian(self._model, values, linear, self._loss, x, y)
-            if hessian is not None:
+            with twice_differentiable_kernels():
+                hessian = dense_hessian(self._model, values, linear, self._loss, x, y)
+            if hessian is not None and self._confirms(hessian, (x, y)):
                 return hessian
         unit = torch.eye(self.zeros(0).shape[1], dtype=self._any().dtype, device=self._any().device)
         return self.hessian_product(unit, batch)
+
+    def _confirms(self, hessian: Tensor, batch: Batch[Tensor]) -> bool:
+        """Return whether a matrix maps a random vector to where the Hessian maps it.
+
+        It does not if a weight has another use besides its layer, which neither modules nor, where
+        the gradient of that use vanishes, gradients tell.
+        """
+        generator = torch.Generator().manual_seed(0)
+        probe = torch.randn((1, len(hessian)), generator=generator, dtype=hessian.dtype)
+        probe = probe.to(hessian.device)
+        expected = self.hessian_product(probe, batch)
+        error = torch.linalg.vector_norm(probe @ hessian - expected)
+        precision = torch.finfo(hessian.dtype).eps ** 0.5
+        return bool(error <= precision * torch.linalg.vector_norm(expected))
 
     def input_gradients(self, rows: Tensor, batch: Batch[Tensor]) -> Tensor:
         """Return ∇x ⟨row, ∇θ loss⟩ for each pair, (k, n, *x).

@@ -85,6 +85,10 @@ def _check_one(array: da.Array) -> None:
         raise InvalidDimensionChunksError(
             "The sizes of the chunks must be known; call compute_chunk_sizes() on the array first."
         )
+    if 0 in array.chunks[0]:
+        raise BatchError(
+            f"Every chunk must hold samples; got the chunks {_brief(array.chunks[0])}. Rechunk it."
+        )
     if any(len(sizes) > 1 for sizes in array.chunks[1:]):
         raise InvalidDimensionChunksError(
             "Arrays must be chunked along the samples only; got the chunks "

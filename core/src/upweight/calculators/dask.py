@@ -64,10 +64,14 @@ class DaskInfluenceCalculator(Generic[A]):
         self._max_memory = bytes_of(max_memory)
         self._n_parameters = influence_function_model.n_parameters
         self._dtype = influence_function_model.dtype
-        # A future stands for the model on the workers; without a client it is the model itself.
-        self._model: Any = influence_function_model
         self._converter = converter
+        # What stands for the model in a graph: one key that all tasks refer to, or a future.
+        self._model: Any
         if client is DisableClientSingleThreadCheck:
+            from dask.delayed import delayed
+
+            name = f"influence-model-{uuid4().hex}"
+            self._model = delayed(influence_function_model, name=name, traverse=False)
             return
         connected = _checked_client(client)
         if not influence_function_model.is_thread_safe:

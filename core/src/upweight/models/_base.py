@@ -229,7 +229,7 @@ class CurvatureInfluence(InfluencesByBlock[A]):
         return cast(A, array_namespace(gradients).sum(factors * gradients, axis=1))
 
     def _solved(self, gradients: Any) -> dict[str, A]:
-        check_finite(gradients, what="gradient")
+        check_finite(gradients, what="gradient of the loss or measurement")
         factors = {
             name: self._inverses[name].solve(rows)
             for name, rows in self._blocks.split(gradients).items()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from array_api_compat import array_namespace
@@ -103,8 +103,9 @@ def _may_join(held: list[Batch[Any]], batch: Batch[Any], objective: Objective[An
     return n <= objective.suggested_batch_size(batch) and _signature(held[-1]) == _signature(batch)
 
 
-def _signature(batch: Batch[Any]) -> list[tuple[Any, ...]]:
-    return [(tuple(leaf.shape[1:]), leaf.dtype) for leaf in _all_leaves(batch)]
+def _signature(batch: Batch[Any]) -> tuple[list[Any], ...]:
+    names = [list(tree) if isinstance(tree, Mapping) else None for tree in batch]
+    return names, [(tuple(leaf.shape[1:]), leaf.dtype) for leaf in _all_leaves(batch)]
 
 
 def _join(batches: list[Batch[Any]]) -> Batch[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from numbers import Real
 
 
 def checked_regularization(
@@ -25,9 +26,10 @@ def checked_regularization(
     return {block: _checked(value[block]) for block in blocks}
 
 
-def _checked(value: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
+def _checked(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, Real):
         raise ValueError(f"`regularization` must be a number; got {value!r}.")
-    if not (math.isfinite(value) and value >= 0):
+    number = float(value)
+    if not (math.isfinite(number) and number >= 0):
         raise ValueError(f"`regularization` must be finite and not negative; got {value!r}.")
-    return float(value)
+    return number

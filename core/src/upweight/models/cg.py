@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from array_api_compat import array_namespace
 
+from upweight.checks import check_finite
 from upweight.errors import ConvergenceWarning, IndefiniteCurvatureError
 from upweight.influence import BlockMode, SecondOrderMode
 from upweight.linalg.cg import CgSolution, conjugate_gradients
@@ -145,11 +146,15 @@ class CgInverse:
         """Return (H + λI)⁻¹ times each row, (k, p).
 
         Raises:
+            NonFiniteError: a product with the Hessian is NaN or infinite.
             IndefiniteCurvatureError: a search direction has negative curvature.
         """
         start = time.perf_counter()
         solution = conjugate_gradients(
             lambda v: self._operator(v) + self._damping * v, rows, **self._options
+        )
+        check_finite(
+            solution.residuals, what=f"product with the curvature of block {self._block!r}"
         )
         lowest = float(array_namespace(rows).min(solution.curvatures))
         self.diagnostics = Diagnostics(
