@@ -13,8 +13,8 @@ from torch.func import functional_call, grad
 
 from upweight.errors import ModelError
 from upweight.trees import Tree
-from upweight_torch.recurrent import start_from_given_states
 from upweight_torch.flat import Parameters
+from upweight_torch.recurrent import start_from_given_states
 
 
 class FunctionalModel:
