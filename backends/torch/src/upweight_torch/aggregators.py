@@ -31,7 +31,7 @@ class NestedTorchCatAggregator:
         Raises:
             ValueError: there is no chunk.
         """
-        tensors = [torch.cat(list(row), dim=1) for row in rows]
-        if not tensors:
+        lists = [list(row) for row in rows]
+        if not lists or not all(lists):
             raise ValueError("There are no chunks to concatenate.")
-        return torch.cat(tensors)
+        return torch.cat([torch.cat(row, dim=1) for row in lists])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 if TYPE_CHECKING:
@@ -26,4 +27,6 @@ class TorchNumpyConverter:
 
     def from_numpy(self, x: NDArray[Any]) -> torch.Tensor:
         """Return a copy of the values as a tensor on the device."""
-        return torch.tensor(x, device=self.device)
+        # torch knows neither negative strides nor a byte order other than that of the machine.
+        native = np.array(x, dtype=x.dtype.newbyteorder("="), order="C")
+        return torch.tensor(native, device=self.device)

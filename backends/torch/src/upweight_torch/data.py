@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,20 +39,25 @@ def torch_dataset_to_dask_array(
         ValueError: `chunk_size` is not positive, or `total_size` is not between 1 and the length
             of the dataset.
         DataError: the dataset has no length and no `total_size` is given, or is empty; on
-            computing: an item has another shape than the first.
+            computing: an item has another structure, shape or kind of number than the first.
     """
     import dask.array as da
     from dask.delayed import delayed
 
     n = _checked_size(dataset, chunk_size, total_size)
     first = _entries(dataset[0])
+    by_place = _flat(first)
     delayed_dataset = delayed(dataset, name=f"dataset-{id(dataset):x}", pure=False)
 
     def read(dataset: Any, start: int, stop: int) -> list[NDArray[Any]]:
         items = [_flat(_entries(dataset[index])) for index in range(start, stop)]
+        for index, item in enumerate(items, start):
+            _check_alike(item, by_place, index, types=resulting_dtype is None)
         return [
-            _stacked(column, like, start).astype(resulting_dtype or like.dtype, copy=False)
-            for column, like in zip(zip(*items, strict=True), _flat(first), strict=True)
+            np.stack([item[place] for item in items]).astype(
+                resulting_dtype or like.dtype, copy=False
+            )
+            for place, like in by_place.items()
         ]
 
     starts = range(0, n, chunk_size)
@@ -68,7 +74,7 @@ def torch_dataset_to_dask_array(
                 for start, chunk in zip(starts, chunks, strict=True)
             ]
         )
-        for position, like in enumerate(_flat(first))
+        for position, like in enumerate(by_place.values())
     ]
     remaining = iter(arrays)
     return tuple(map_leaves(lambda _: next(remaining), entry) for entry in first)
@@ -100,15 +106,34 @@ def _to_numpy(value: Any) -> NDArray[Any]:
     return value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
 
 
-def _flat(entries: tuple[Tree[NDArray[Any]], ...]) -> list[NDArray[Any]]:
-    return [leaf for entry in entries for leaf in leaves(entry)]
+def _flat(entries: tuple[Tree[NDArray[Any]], ...]) -> dict[str, NDArray[Any]]:
+    """Return the arrays of an item by where in the item they are."""
+    found = {}
+    for index, entry in enumerate(entries):
+        keys = list(entry) if isinstance(entry, Mapping) else range(len(leaves(entry)))
+        nested = isinstance(entry, Mapping | tuple | list)
+        for key, leaf in zip(keys, leaves(entry), strict=True):
+            found[f"[{index}][{key!r}]" if nested else f"[{index}]"] = leaf
+    return found
 
 
-def _stacked(column: tuple[NDArray[Any], ...], like: NDArray[Any], start: int) -> NDArray[Any]:
-    for offset, value in enumerate(column):
+def _check_alike(
+    item: dict[str, NDArray[Any]], first: dict[str, NDArray[Any]], index: int, *, types: bool
+) -> None:
+    if item.keys() != first.keys():
+        raise DataError(
+            f"Item {index} of the dataset has the arrays {sorted(item)}, and item 0 "
+            f"{sorted(first)}. Give every item the same structure."
+        )
+    for place, like in first.items():
+        value = item[place]
         if value.shape != like.shape:
             raise DataError(
-                f"Item {start + offset} of the dataset has an array of shape {value.shape}, and "
+                f"Item {index} of the dataset has an array of shape {value.shape}, and "
                 f"item 0 one of {like.shape}. Pad the items to one shape."
             )
-    return np.stack(column)
+        if types and not np.can_cast(value.dtype, like.dtype, "same_kind"):
+            raise DataError(
+                f"Item {index} of the dataset has an array of type {value.dtype}, and item 0 one "
+                f"of {like.dtype}. Convert the items to one type, or pass `resulting_dtype`."
+            )

@@ -258,19 +258,20 @@ class TorchObjective:
         """Check a batch and bring it to the device; the first one is also tried out."""
         x, y = prepared_batch(batch, self._any())
         if self._sample_bytes is None:
-            few = sliced(x, 0, 4), sliced(y, 0, 4)
+            # Copies: a model that writes to its input is found out, and must not have written.
+            few = tree_map(torch.clone, (sliced(x, 0, 4), sliced(y, 0, 4)))
             free = {name: value.clone().requires_grad_() for name, value in self._free.items()}
             total = activation_bytes(
                 lambda: self._model({**self._fixed, **free}, few[0]), [*free.values()]
             )
-            self._sample_bytes = max(1, total // batch_size(*few))
             self._try_out(few)
+            self._sample_bytes = max(1, total // batch_size(*few))
         return x, y
 
     def _try_out(self, batch: Batch[Tensor]) -> None:
         try:
             self._gradients(*batch)
-        except RuntimeError as error:
+        except (RuntimeError, ValueError) as error:
             raise ModelError(
                 "The model and its loss cannot be differentiated sample by sample "
                 f"(torch.func.vmap of torch.func.grad): {error}"
