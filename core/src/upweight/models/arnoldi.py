@@ -39,6 +39,9 @@ A = TypeVar("A")
 #: Relative error of a solve, about, above which the damped Ritz values count as singular.
 ROUNDING_MARGIN = 0.1
 
+#: How far below zero, in units of rounding, a singular curvature may seem to reach.
+ROUNDING = 100.0
+
 ADVICE = "Use a positive number, or outside='dropped'."
 
 
@@ -163,7 +166,7 @@ class RitzCurvature:
                 "or a smaller rank."
             )
         lowest = float(self.diagnostics.smallest_eigenvalue or 0.0)
-        if lowest + damping < -precision * np.max(magnitudes):
+        if lowest + damping < -ROUNDING * precision * np.max(magnitudes):
             warnings.warn(
                 f"The curvature of block {self.block!r} has negative eigenvalues, down to "
                 f"{lowest:.3g} or lower, so with the regularization {damping:g} influences are not "
@@ -180,7 +183,7 @@ def _diagnosed(subspace: KrylovSubspace, rank: int, trace: float, seconds: float
     smallest, largest = float(np.min(subspace.values)), float(np.max(subspace.values))
     # Rounding may take a zero eigenvalue below zero, which does not make the matrix indefinite.
     precision = float(array_namespace(subspace.basis).finfo(subspace.basis.dtype).eps)
-    beyond_rounding = min(smallest + 100 * precision * abs(largest), 0.0)
+    beyond_rounding = min(smallest + ROUNDING * precision * abs(largest), 0.0)
     return Diagnostics(
         seconds,
         steps=(subspace.basis.shape[0],),
