@@ -13,6 +13,7 @@ common:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import torch
 
@@ -72,6 +73,66 @@ class CgInfluence(models.CgInfluence[torch.Tensor]):
             atol=atol,
             maxiter=maxiter,
             preconditioner=preconditioner,
+            block_structure=block_structure,
+            second_order_mode=second_order_mode,
+            measurement=_measuring(objective, measurement),
+        )
+
+
+class ArnoldiInfluence(models.ArnoldiInfluence[torch.Tensor]):
+    """`upweight.models.ArnoldiInfluence` for a torch model: the largest eigenvalues, by Lanczos."""
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        loss: Loss,
+        *,
+        regularization: float | Mapping[str, float],
+        rank: int = 50,
+        krylov_dimension: int | None = None,
+        outside: Literal["damped", "dropped"] = "damped",
+        seed: int = 0,
+        block_structure: Blocks = BlockMode.FULL,
+        second_order_mode: SecondOrderMode | str = SecondOrderMode.HESSIAN,
+        measurement: Loss | None = None,
+    ) -> None:
+        objective = TorchObjective(model, loss)
+        super().__init__(
+            objective,
+            regularization=regularization,
+            rank=rank,
+            krylov_dimension=krylov_dimension,
+            outside=outside,
+            seed=seed,
+            block_structure=block_structure,
+            second_order_mode=second_order_mode,
+            measurement=_measuring(objective, measurement),
+        )
+
+
+class NystroemSketchInfluence(models.NystroemSketchInfluence[torch.Tensor]):
+    """`upweight.models.NystroemSketchInfluence` for a torch model: low rank, from one pass."""
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        loss: Loss,
+        *,
+        regularization: float | Mapping[str, float],
+        rank: int,
+        seed: int = 0,
+        indefinite: Literal["refuse", "shift"] = "refuse",
+        block_structure: Blocks = BlockMode.FULL,
+        second_order_mode: SecondOrderMode | str = SecondOrderMode.HESSIAN,
+        measurement: Loss | None = None,
+    ) -> None:
+        objective = TorchObjective(model, loss)
+        super().__init__(
+            objective,
+            regularization=regularization,
+            rank=rank,
+            seed=seed,
+            indefinite=indefinite,
             block_structure=block_structure,
             second_order_mode=second_order_mode,
             measurement=_measuring(objective, measurement),

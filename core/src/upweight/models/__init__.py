@@ -1,7 +1,16 @@
 """Influence methods, each written once for the arrays of any framework."""
 
+from upweight.models.arnoldi import ArnoldiInfluence
 from upweight.models.cg import CgInfluence
 from upweight.models.direct import DirectInfluence
+from upweight.models.nystroem import NystroemSketchInfluence
 from upweight.models.preconditioners import JacobiPreconditioner, Preconditioner
 
-__all__ = ["CgInfluence", "DirectInfluence", "JacobiPreconditioner", "Preconditioner"]
+__all__ = [
+    "ArnoldiInfluence",
+    "CgInfluence",
+    "DirectInfluence",
+    "JacobiPreconditioner",
+    "NystroemSketchInfluence",
+    "Preconditioner",
+]
