@@ -2,6 +2,17 @@
 
 from upweight.models.cg import CgInfluence
 from upweight.models.direct import DirectInfluence
+from upweight.models.gradient import GradientInfluence
+from upweight.models.harmonic import InverseHarmonicMeanInfluence
+from upweight.models.lissa import LissaInfluence
 from upweight.models.preconditioners import JacobiPreconditioner, Preconditioner
 
-__all__ = ["CgInfluence", "DirectInfluence", "JacobiPreconditioner", "Preconditioner"]
+__all__ = [
+    "CgInfluence",
+    "DirectInfluence",
+    "GradientInfluence",
+    "InverseHarmonicMeanInfluence",
+    "JacobiPreconditioner",
+    "LissaInfluence",
+    "Preconditioner",
+]
