@@ -7,7 +7,13 @@ if TYPE_CHECKING:
     from upweight_torch.aggregators import NestedTorchCatAggregator, TorchCatAggregator
     from upweight_torch.converter import TorchNumpyConverter
     from upweight_torch.data import torch_dataset_to_dask_array
-    from upweight_torch.influence import CgInfluence, DirectInfluence
+    from upweight_torch.influence import (
+        CgInfluence,
+        DirectInfluence,
+        GradientInfluence,
+        InverseHarmonicMeanInfluence,
+        LissaInfluence,
+    )
     from upweight_torch.objective import TorchObjective
 
 __version__ = "0.1.0"
@@ -15,6 +21,9 @@ __version__ = "0.1.0"
 __all__ = [
     "CgInfluence",
     "DirectInfluence",
+    "GradientInfluence",
+    "InverseHarmonicMeanInfluence",
+    "LissaInfluence",
     "NestedTorchCatAggregator",
     "TorchCatAggregator",
     "TorchNumpyConverter",
@@ -26,6 +35,9 @@ __all__ = [
 _MODULES = {
     "CgInfluence": "influence",
     "DirectInfluence": "influence",
+    "GradientInfluence": "influence",
+    "InverseHarmonicMeanInfluence": "influence",
+    "LissaInfluence": "influence",
     "NestedTorchCatAggregator": "aggregators",
     "TorchCatAggregator": "aggregators",
     "TorchNumpyConverter": "converter",

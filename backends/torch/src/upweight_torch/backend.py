@@ -5,7 +5,13 @@ from types import MappingProxyType
 from upweight import Backend
 from upweight_torch.aggregators import NestedTorchCatAggregator, TorchCatAggregator
 from upweight_torch.converter import TorchNumpyConverter
-from upweight_torch.influence import CgInfluence, DirectInfluence
+from upweight_torch.influence import (
+    CgInfluence,
+    DirectInfluence,
+    GradientInfluence,
+    InverseHarmonicMeanInfluence,
+    LissaInfluence,
+)
 from upweight_torch.objective import TorchObjective
 
 torch_backend = Backend(
@@ -14,6 +20,14 @@ torch_backend = Backend(
     converter=TorchNumpyConverter,
     aggregator=TorchCatAggregator,
     nested_aggregator=NestedTorchCatAggregator,
-    models=MappingProxyType({"direct": DirectInfluence, "cg": CgInfluence}),
+    models=MappingProxyType(
+        {
+            "direct": DirectInfluence,
+            "cg": CgInfluence,
+            "lissa": LissaInfluence,
+            "inverse_harmonic_mean": InverseHarmonicMeanInfluence,
+            "gradient": GradientInfluence,
+        }
+    ),
     capabilities=frozenset({"SupportsDenseHessian", "SuggestsBatchSize", "ReportsMemory"}),
 )
