@@ -33,6 +33,10 @@ class IndefiniteCurvatureError(UpweightError, ArithmeticError):
     """The damped curvature has a direction of no or negative curvature."""
 
 
+class DivergenceError(UpweightError, ArithmeticError):
+    """An iteration grows without bound: its steps are too long."""
+
+
 class MemoryLimitError(UpweightError, MemoryError):
     """A computation would need more memory than there is."""
 

@@ -9,6 +9,9 @@ from upweight_torch.influence import (
     ArnoldiInfluence,
     CgInfluence,
     DirectInfluence,
+    GradientInfluence,
+    InverseHarmonicMeanInfluence,
+    LissaInfluence,
     NystroemSketchInfluence,
 )
 from upweight_torch.objective import TorchObjective
@@ -25,6 +28,9 @@ torch_backend = Backend(
             "cg": CgInfluence,
             "arnoldi": ArnoldiInfluence,
             "nystroem_sketch": NystroemSketchInfluence,
+            "lissa": LissaInfluence,
+            "inverse_harmonic_mean": InverseHarmonicMeanInfluence,
+            "gradient": GradientInfluence,
         }
     ),
     capabilities=frozenset({"SupportsDenseHessian", "SuggestsBatchSize", "ReportsMemory"}),

@@ -139,5 +139,80 @@ class NystroemSketchInfluence(models.NystroemSketchInfluence[torch.Tensor]):
         )
 
 
+class LissaInfluence(models.LissaInfluence[torch.Tensor]):
+    """`upweight.models.LissaInfluence` for a torch model: the Neumann series, batch by batch."""
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        loss: Loss,
+        *,
+        regularization: float | Mapping[str, float] = 0.0,
+        rtol: float = 1e-4,
+        maxiter: int = 5000,
+        scale: float | None = None,
+        repeats: int = 1,
+        seed: int = 0,
+        block_structure: Blocks = BlockMode.FULL,
+        second_order_mode: SecondOrderMode | str = SecondOrderMode.HESSIAN,
+        measurement: Loss | None = None,
+    ) -> None:
+        objective = TorchObjective(model, loss)
+        super().__init__(
+            objective,
+            regularization=regularization,
+            rtol=rtol,
+            maxiter=maxiter,
+            scale=scale,
+            repeats=repeats,
+            seed=seed,
+            block_structure=block_structure,
+            second_order_mode=second_order_mode,
+            measurement=_measuring(objective, measurement),
+        )
+
+
+class InverseHarmonicMeanInfluence(models.InverseHarmonicMeanInfluence[torch.Tensor]):
+    """`upweight.models.InverseHarmonicMeanInfluence` for a torch model: the closed form of DataInf."""
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        loss: Loss,
+        *,
+        regularization: float | Mapping[str, float],
+        block_structure: Blocks = BlockMode.LAYER_WISE,
+        measurement: Loss | None = None,
+    ) -> None:
+        objective = TorchObjective(model, loss)
+        super().__init__(
+            objective,
+            regularization=regularization,
+            block_structure=block_structure,
+            measurement=_measuring(objective, measurement),
+        )
+
+
+class GradientInfluence(models.GradientInfluence[torch.Tensor]):
+    """`upweight.models.GradientInfluence` for a torch model: products or cosines of gradients."""
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        loss: Loss,
+        *,
+        normalize: bool = False,
+        block_structure: Blocks = BlockMode.FULL,
+        measurement: Loss | None = None,
+    ) -> None:
+        objective = TorchObjective(model, loss)
+        super().__init__(
+            objective,
+            normalize=normalize,
+            block_structure=block_structure,
+            measurement=_measuring(objective, measurement),
+        )
+
+
 def _measuring(objective: TorchObjective, measurement: Loss | None) -> TorchObjective | None:
     return None if measurement is None else objective.measuring(measurement)

@@ -3,6 +3,9 @@
 from upweight.models.arnoldi import ArnoldiInfluence
 from upweight.models.cg import CgInfluence
 from upweight.models.direct import DirectInfluence
+from upweight.models.gradient import GradientInfluence
+from upweight.models.harmonic import InverseHarmonicMeanInfluence
+from upweight.models.lissa import LissaInfluence
 from upweight.models.nystroem import NystroemSketchInfluence
 from upweight.models.preconditioners import JacobiPreconditioner, Preconditioner
 
@@ -10,7 +13,10 @@ __all__ = [
     "ArnoldiInfluence",
     "CgInfluence",
     "DirectInfluence",
+    "GradientInfluence",
+    "InverseHarmonicMeanInfluence",
     "JacobiPreconditioner",
+    "LissaInfluence",
     "NystroemSketchInfluence",
     "Preconditioner",
 ]
