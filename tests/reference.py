@@ -57,12 +57,10 @@ class SoftmaxRegression:
         moved = self._inputs(x)[None, :, :] @ shaped.mT
         curved = self._curve(self._probabilities(x), moved)
         gradient = self._slopes(x, y)[None, :, :] @ shaped + curved @ self._joined()
-        start, varied = 0, perturbed_leaf(x)
-        for leaf in leaves(x):
-            stop = start + leaf.shape[1]
-            if leaf is varied:
-                return gradient[:, :, start:stop]
-            start = stop
+        varied = perturbed_leaf(x)
+        place = next(i for i, leaf in enumerate(leaves(x)) if leaf is varied)
+        start = sum(leaf.shape[1] for leaf in leaves(x)[:place])
+        return gradient[:, :, start : start + varied.shape[1]]
 
     def _inputs(self, x):
         parts = [self.xp.astype(leaf, self.weight.dtype) for leaf in leaves(x)]
