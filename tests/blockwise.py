@@ -2,52 +2,8 @@
 
 import numpy as np
 import oracle
-from reference import SoftmaxRegression, dense_hessian, softmax_problem
-
-
-class Blockwise(SoftmaxRegression):
-    """The reference with restriction, and Gauss-Newton products, here those with the Hessian."""
-
-    def restrict(self, names):
-        return Restricted(self, names)
-
-    def gauss_newton_product(self, rows, batch):
-        return self.hessian_product(rows, batch)
-
-
-class Restricted:
-    """An objective as a function of some of its parameters."""
-
-    is_thread_safe = True
-
-    def __init__(self, whole, names):
-        self.whole, self.xp, self.dtype = whole, whole.xp, whole.dtype
-        self.parameters = {name: whole.parameters[name] for name in names}
-        self.columns = columns_of(whole, names)
-
-    def zeros(self, k):
-        return self._narrow(self.whole.zeros(k))
-
-    def losses(self, batch):
-        return self.whole.losses(batch)
-
-    def gradients(self, batch):
-        return self._narrow(self.whole.gradients(batch))
-
-    def hessian_product(self, rows, batch):
-        return self._narrow(self.whole.hessian_product(self._widen(rows), batch))
-
-    def gauss_newton_product(self, rows, batch):
-        return self.hessian_product(rows, batch)
-
-    def _narrow(self, rows):
-        return self.xp.take(rows, self.xp.asarray(self.columns), axis=1)
-
-    def _widen(self, rows):
-        p = self.whole.zeros(0).shape[1]
-        place = np.zeros((len(self.columns), p))
-        place[np.arange(len(self.columns)), self.columns] = 1
-        return rows @ self.xp.asarray(place.astype(self.dtype))
+from curvatures import Softmax
+from reference import dense_hessian, softmax_problem
 
 
 def columns_of(objective, names):
@@ -62,7 +18,7 @@ def problem(*, xp, n=100, k=7, dtype="float64"):
     """Return an objective, training data of n samples and test data of k samples."""
     plain, train = softmax_problem(n=n, dtype=dtype, xp=xp)
     test = softmax_problem(n=k, seed=5, dtype=dtype, xp=xp)[1]
-    return Blockwise(plain.weight, plain.bias), train, test
+    return Softmax(plain.weight, plain.bias), train, test
 
 
 def split(batch, sizes):

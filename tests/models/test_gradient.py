@@ -3,7 +3,8 @@
 import numpy as np
 import oracle
 import pytest
-from blockwise import Blockwise, columns_of, problem
+from blockwise import columns_of, problem
+from curvatures import Softmax
 from oracle import TOLERANCES, relative_error
 from reference import SoftmaxRegression
 
@@ -130,7 +131,7 @@ def test_the_size_of_gradients_does_not_matter_to_cosines(xp):
 @pytest.mark.parametrize("normalize", FORMS)
 def test_the_test_side_may_be_measured_otherwise(xp, normalize):
     objective, train, test = problem(xp=xp)
-    other = Blockwise(objective.weight + 1.5 * xp.sin(objective.weight), objective.bias)
+    other = Softmax(objective.weight + 1.5 * xp.sin(objective.weight), objective.bias)
     model = GradientInfluence(objective, normalize=normalize, measurement=other).fit()
     rows, columns = oracle.gradients(other, test), oracle.gradients(objective, train)
     expected = rows @ columns.T

@@ -76,7 +76,9 @@ def test_direct_refuses_a_singular_curvature_without_regularization(xp):
 def test_cg_warns_of_the_rows_that_have_not_converged(xp):
     objective, train = softmax_problem(xp=xp)
     model = CgInfluence(objective, regularization=1e-6, rtol=1e-10, maxiter=2).fit([train])
-    with pytest.warns(ConvergenceWarning, match="30 of 30 rows .* have not converged after at most 2"):
+    with pytest.warns(
+        ConvergenceWarning, match="30 of 30 rows .* have not converged after at most 2"
+    ):
         model.influence_factors(*train)
 
 

@@ -3,7 +3,8 @@
 import numpy as np
 import oracle
 import pytest
-from blockwise import Blockwise, dense_curvature, dense_factors, problem, split
+from blockwise import dense_curvature, dense_factors, problem, split
+from curvatures import Softmax
 from oracle import relative_error
 
 from upweight import ConvergenceWarning, DataError, DivergenceError, IndefiniteCurvatureError
@@ -130,7 +131,7 @@ def test_every_row_meets_the_tolerance_it_was_given(xp, sizes):
 
 def test_a_constant_feature_does_not_change_how_many_steps_are_taken(xp):
     objective, (x, y), (x_test, y_test) = problem(xp=xp)
-    wide = Blockwise(xp.concat([objective.weight, objective.weight[:, :1]], axis=1), objective.bias)
+    wide = Softmax(xp.concat([objective.weight, objective.weight[:, :1]], axis=1), objective.bias)
 
     def widened(x):
         return xp.concat([x, xp.zeros_like(x[:, :1])], axis=1)
@@ -169,7 +170,7 @@ def test_too_small_a_scale_is_refused_with_one_that_does(xp, sizes):
     assert relative_error(factors, expected) < TOLERANCES["float64"]
 
 
-class Saddle(Blockwise):
+class Saddle(Softmax):
     """A loss with negative curvature: the Hessian of the reference less a multiple of the unit."""
 
     def hessian_product(self, rows, batch):
@@ -245,7 +246,7 @@ def test_the_loader_of_the_user_makes_the_batches(monkeypatch, keep):
 
 
 def test_batches_are_not_joined_although_the_model_could_take_more():
-    class Joining(Blockwise):
+    class Joining(Softmax):
         seen = ()
 
         def suggested_batch_size(self, batch):
@@ -271,7 +272,7 @@ def test_data_that_changes_is_refused(monkeypatch):
 
 
 def test_no_curvature_and_no_damping_is_refused():
-    class Flat(Blockwise):
+    class Flat(Softmax):
         def hessian_product(self, rows, batch):
             return 0 * rows
 

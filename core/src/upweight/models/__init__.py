@@ -7,7 +7,11 @@ from upweight.models.gradient import GradientInfluence
 from upweight.models.harmonic import InverseHarmonicMeanInfluence
 from upweight.models.lissa import LissaInfluence
 from upweight.models.nystroem import NystroemSketchInfluence
-from upweight.models.preconditioners import JacobiPreconditioner, Preconditioner
+from upweight.models.preconditioners import (
+    JacobiPreconditioner,
+    NystroemPreconditioner,
+    Preconditioner,
+)
 
 __all__ = [
     "ArnoldiInfluence",
@@ -17,6 +21,7 @@ __all__ = [
     "InverseHarmonicMeanInfluence",
     "JacobiPreconditioner",
     "LissaInfluence",
+    "NystroemPreconditioner",
     "NystroemSketchInfluence",
     "Preconditioner",
 ]

@@ -158,7 +158,10 @@ class CurvatureInfluence(InfluencesByBlock[A]):
     def _inverted(
         self, curvatures: Mapping[str, FittedCurvature[A]]
     ) -> dict[str, InverseCurvature[A]]:
-        return {name: c.damped(self._regularization[name]) for name, c in curvatures.items()}
+        inverses = {}
+        for name, curvature in curvatures.items():
+            inverses[name] = curvature.damped(self._regularization[name])
+        return inverses
 
     def _objectives(self) -> dict[str, Objective[A]]:
         """Return the objective as a function of the parameters of each block."""

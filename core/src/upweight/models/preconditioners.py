@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import numpy as np
 from array_api_compat import array_namespace, device
 
+from upweight.linalg.low_rank import LowRankInverse
+from upweight.linalg.nystroem import NystroemApproximation, nystroem
 from upweight.models._diagnostics import Diagnostics
+from upweight.models._low_rank import checked_count
 
 if TYPE_CHECKING:
     from upweight.models._base import FittedCurvature
@@ -46,8 +49,8 @@ class JacobiPreconditioner:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.probes < 1:
-            raise ValueError(f"`probes` must be at least 1; got {self.probes}.")
+        checked_count(self.probes, name="probes", least=1)
+        checked_count(self.seed, name="seed", least=0)
 
     def fit(self, operator: CurvatureOperator[Any]) -> DiagonalCurvature:
         """Return the diagonal of the curvature."""
@@ -89,3 +92,54 @@ class DiagonalInverse:
     def solve(self, rows: Any) -> Any:
         """Return D⁻¹ times each row, (k, p)."""
         return rows / self.diagonal
+
+
+@dataclass(frozen=True)
+class NystroemPreconditioner:
+    r"""A low-rank approximation of the curvature from one product with random rows.
+
+    Outside the sketch the smallest eigenvalue that was kept stands for all others, so that the
+    damped curvature is left with a condition number of about one if the others are smaller still.
+
+    Attributes:
+        rank: Rows of the sketch.
+        seed: Seed of the sketch.
+
+    References:
+        Frangella, Tropp and Udell, "Randomized Nyström Preconditioning", SIAM Journal on Matrix
+        Analysis and Applications 44 (2023), equation (1.3).
+    """
+
+    rank: int = 50
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        checked_count(self.rank, name="rank", least=1)
+        checked_count(self.seed, name="seed", least=0)
+
+    def fit(self, operator: CurvatureOperator[Any]) -> SketchedCurvature:
+        """Return the approximation of the curvature."""
+        start = time.perf_counter()
+        like: Any = operator.objective.zeros(1)
+        rng = np.random.default_rng(self.seed)
+        sketch = nystroem(operator, like, rank=self.rank, rng=rng)
+        return SketchedCurvature(sketch, Diagnostics(time.perf_counter() - start))
+
+
+@dataclass(frozen=True)
+class SketchedCurvature:
+    """A Nyström approximation of a curvature."""
+
+    sketch: NystroemApproximation
+    diagnostics: Diagnostics
+
+    def damped(self, damping: float) -> LowRankInverse:
+        """Return an approximation of (H + λI)⁻¹ up to a factor; negative eigenvalues count as 0."""
+        xp = array_namespace(self.sketch.values)
+        values = xp.maximum(self.sketch.values, xp.zeros_like(self.sketch.values))
+        least, largest = float(xp.min(values)), float(xp.max(values))
+        # A matrix of lower rank than the sketch leaves nothing outside but the damping.
+        outside = max(damping + least, float(xp.finfo(values.dtype).eps) * largest)
+        return LowRankInverse.of(
+            values - least, self.sketch.vectors, damping=outside or 1.0, dropped=False
+        )
