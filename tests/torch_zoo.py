@@ -173,6 +173,17 @@ class UsedBesides(nn.Module):
         return self.head(self.layer(x).tanh()) + functional.linear(x, self.layer.weight)
 
 
+class Backwards(nn.Module):
+    """Layers that are registered in another order than they are used in."""
+
+    def __init__(self):
+        super().__init__()
+        self.last, self.first = nn.Linear(4, CLASSES), nn.Linear(3, 4)
+
+    def forward(self, x):
+        return self.last(self.first(x).tanh())
+
+
 class Parameterised(nn.Module):
     """Parameters on the root module itself."""
 
@@ -257,6 +268,7 @@ ZOO = [
     Case("tied weights", Tied, normal(3)),
     Case("layer used twice", UsedTwice, normal(3)),
     Case("weight used besides", UsedBesides, normal(3)),
+    Case("layers in another order", Backwards, normal(3)),
     Case("partly frozen", partly_frozen, normal(4)),
     Case("parameters on the root", Parameterised, normal(3)),
     Case(

@@ -11,6 +11,7 @@ ASSEMBLED = [
     "linear",
     "mlp",
     "attention between linears",
+    "layers in another order",
     "partly frozen",
     "two heads",
     "in-place",
