@@ -13,7 +13,7 @@ from upweight_torch import (
 )
 from upweight_torch.backend import torch_backend
 
-REGULARIZATION = 1.0
+REGULARIZATION = 2.0
 LOSS = torch.nn.functional.cross_entropy
 
 
@@ -46,7 +46,7 @@ def assert_close(actual, expected, rtol=1e-9):
 @pytest.mark.parametrize("structure", ["full", "layer_wise"])
 @pytest.mark.parametrize("mode", ["hessian", "gauss_newton", "empirical_fisher"])
 def test_lissa_with_a_loader_of_the_user_agrees_with_direct(mode, structure):
-    train, test = batch(48), batch(4, seed=1)
+    train, test = batch(32), batch(4, seed=1)
     options = {
         "regularization": REGULARIZATION,
         "second_order_mode": mode,
@@ -54,13 +54,13 @@ def test_lissa_with_a_loader_of_the_user_agrees_with_direct(mode, structure):
     }
     loader = DataLoader(
         [{"x": x, "y": y} for x, y in zip(*train, strict=True)],
-        batch_size=24,
+        batch_size=16,
         shuffle=True,
         collate_fn=lambda samples: tuple(torch.stack([s[key] for s in samples]) for key in "xy"),
     )
-    series = LissaInfluence(network(), LOSS, rtol=1e-7, **options).fit(loader, progress=False)
+    series = LissaInfluence(network(), LOSS, rtol=1e-6, **options).fit(loader, progress=False)
     dense = DirectInfluence(network(), LOSS, **options).fit([train])
-    assert_close(series.influences(*test, *train), dense.influences(*test, *train).numpy(), 1e-6)
+    assert_close(series.influences(*test, *train), dense.influences(*test, *train).numpy(), 1e-5)
 
 
 @pytest.mark.parametrize(("dtype", "rtol"), [(torch.float64, 1e-9), (torch.float32, 1e-4)])
