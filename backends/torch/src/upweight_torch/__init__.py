@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from upweight_torch.aggregators import NestedTorchCatAggregator, TorchCatAggregator
     from upweight_torch.converter import TorchNumpyConverter
     from upweight_torch.data import torch_dataset_to_dask_array
-    from upweight_torch.influence import CgInfluence, DirectInfluence
+    from upweight_torch.influence import CgInfluence, DirectInfluence, EkfacInfluence
     from upweight_torch.objective import TorchObjective
 
 __version__ = "0.1.0"
@@ -15,6 +15,7 @@ __version__ = "0.1.0"
 __all__ = [
     "CgInfluence",
     "DirectInfluence",
+    "EkfacInfluence",
     "NestedTorchCatAggregator",
     "TorchCatAggregator",
     "TorchNumpyConverter",
@@ -26,6 +27,7 @@ __all__ = [
 _MODULES = {
     "CgInfluence": "influence",
     "DirectInfluence": "influence",
+    "EkfacInfluence": "influence",
     "NestedTorchCatAggregator": "aggregators",
     "TorchCatAggregator": "aggregators",
     "TorchNumpyConverter": "converter",

@@ -13,6 +13,7 @@ common:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import torch
 
@@ -74,6 +75,42 @@ class CgInfluence(models.CgInfluence[torch.Tensor]):
             preconditioner=preconditioner,
             block_structure=block_structure,
             second_order_mode=second_order_mode,
+            measurement=_measuring(objective, measurement),
+        )
+
+
+class EkfacInfluence(models.EkfacInfluence[torch.Tensor]):
+    """`upweight.models.EkfacInfluence` for a torch model: Kronecker-factored curvature of layers.
+
+    Covered are `Linear`, `Conv1d` and `Conv2d` without groups, also if used several times. Labels
+    are drawn for `F.cross_entropy`, `F.mse_loss`, `F.binary_cross_entropy_with_logits` and their
+    modules; other losses take the exact form.
+    """
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        loss: Loss,
+        *,
+        regularization: float | Mapping[str, float] = 0.1,
+        damping: Literal["relative", "absolute"] = "relative",
+        fisher: Literal["sampled", "exact", "empirical"] = "sampled",
+        corrected: bool = True,
+        uncovered: Literal["diagonal", "refuse"] = "diagonal",
+        draws: int = 1,
+        seed: int = 0,
+        measurement: Loss | None = None,
+    ) -> None:
+        objective = TorchObjective(model, loss)
+        super().__init__(
+            objective,
+            regularization=regularization,
+            damping=damping,
+            fisher=fisher,
+            corrected=corrected,
+            uncovered=uncovered,
+            draws=draws,
+            seed=seed,
             measurement=_measuring(objective, measurement),
         )
 

@@ -2,6 +2,13 @@
 
 from upweight.models.cg import CgInfluence
 from upweight.models.direct import DirectInfluence
+from upweight.models.ekfac import EkfacInfluence
 from upweight.models.preconditioners import JacobiPreconditioner, Preconditioner
 
-__all__ = ["CgInfluence", "DirectInfluence", "JacobiPreconditioner", "Preconditioner"]
+__all__ = [
+    "CgInfluence",
+    "DirectInfluence",
+    "EkfacInfluence",
+    "JacobiPreconditioner",
+    "Preconditioner",
+]
