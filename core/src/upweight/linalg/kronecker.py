@@ -21,6 +21,9 @@ from array_api_compat import array_namespace
 
 Array = Any
 
+#: Numbers in the rows that are solved at a time: what stays in the cache of a processor.
+ROW_NUMBERS = 2**18
+
 #: Numbers in the gradients of samples that are formed at a time.
 GRADIENT_NUMBERS = 2**22
 
@@ -65,9 +68,14 @@ class KroneckerEigen:
             damping: \(\lambda\), in units of the eigenvalues.
         """
         xp = array_namespace(rows, self.eigenvalues)
-        projected = xp.matrix_transpose(self.outputs) @ (rows @ self.inputs)
-        scaled = projected / (self.eigenvalues + damping)
-        return self.outputs @ (scaled @ xp.matrix_transpose(self.inputs))
+        damped = self.eigenvalues + damping
+        into, back = xp.matrix_transpose(self.outputs), xp.matrix_transpose(self.inputs)
+        step = max(1, ROW_NUMBERS // (rows.shape[1] * rows.shape[2]))
+        pieces = []
+        for start in range(0, max(1, rows.shape[0]), step):
+            projected = into @ (rows[start : start + step, :, :] @ self.inputs)
+            pieces.append(self.outputs @ ((projected / damped) @ back))
+        return xp.concat(pieces)
 
 
 def second_moments(inputs: Array, gradients: Array) -> tuple[Array, Array]:
