@@ -81,7 +81,7 @@ class LayerStatistics(Generic[A]):
         weight: Name of the weight.
         bias: Name of the bias, or None.
         inputs: a at each of t positions, (n, t, i).
-        gradients: g at each position, (n, t, o).
+        gradients: g at each position, (n, t, o); for several directions (d, n, t, o).
     """
 
     weight: str
@@ -97,19 +97,24 @@ class SupportsLayers(Protocol[A]):
     def layers(
         self, batch: Batch[A], directions: A | None = None
     ) -> Mapping[str, LayerStatistics[A]]:
-        """Return the statistics of each layer whose weight is a parameter, by layer name.
+        """Return the statistics of the layers that are covered, by layer name.
+
+        Only layers from which the gradients of their parameters can be rebuilt are covered; which
+        these are does not depend on the batch.
 
         Args:
             batch: n samples.
-            directions: What to pull back from the outputs, (n, c); by default the gradient of the
-                loss of each sample in its output.
+            directions: What to pull back from the outputs, (n, c), or d of them in one forward
+                pass, (d, n, c); by default the gradient of the loss of each sample in its output.
         """
 
     def output_hessians(self, batch: Batch[A]) -> A:
         """Return the Hessian of the loss of each sample in its output, (n, c, c)."""
 
     def sampled_directions(self, batch: Batch[A], rng: np.random.Generator) -> A:
-        """Return the gradient in the output for a label drawn from the prediction, (n, c).
+        r"""Return random directions u with \(\mathbb{E}[u u^\top] = H_\ell\), (n, c).
+
+        These are gradients in the output for a label drawn from the prediction.
 
         Raises:
             UnsupportedCurvatureError: the loss is not one whose predictive distribution is known.

@@ -9,6 +9,7 @@ from upweight_torch.influence import (
     ArnoldiInfluence,
     CgInfluence,
     DirectInfluence,
+    EkfacInfluence,
     GradientInfluence,
     InverseHarmonicMeanInfluence,
     LissaInfluence,
@@ -30,8 +31,17 @@ torch_backend = Backend(
             "nystroem_sketch": NystroemSketchInfluence,
             "lissa": LissaInfluence,
             "inverse_harmonic_mean": InverseHarmonicMeanInfluence,
+            "ekfac": EkfacInfluence,
             "gradient": GradientInfluence,
         }
     ),
-    capabilities=frozenset({"SupportsDenseHessian", "SuggestsBatchSize", "ReportsMemory"}),
+    capabilities=frozenset(
+        {
+            "SupportsGaussNewton",
+            "SupportsLayers",
+            "SupportsDenseHessian",
+            "SuggestsBatchSize",
+            "ReportsMemory",
+        }
+    ),
 )

@@ -214,5 +214,41 @@ class GradientInfluence(models.GradientInfluence[torch.Tensor]):
         )
 
 
+class EkfacInfluence(models.EkfacInfluence[torch.Tensor]):
+    """`upweight.models.EkfacInfluence` for a torch model: Kronecker-factored curvature of layers.
+
+    Covered are `Linear`, `Conv1d` and `Conv2d` without groups, also if used several times. Labels
+    are drawn for `F.cross_entropy`, `F.mse_loss`, `F.binary_cross_entropy_with_logits` and their
+    modules; other losses take the exact form.
+    """
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        loss: Loss,
+        *,
+        regularization: float | Mapping[str, float] = 0.1,
+        damping: Literal["relative", "absolute"] = "relative",
+        fisher: Literal["sampled", "exact", "empirical"] = "sampled",
+        corrected: bool = True,
+        uncovered: Literal["diagonal", "refuse"] = "diagonal",
+        draws: int = 1,
+        seed: int = 0,
+        measurement: Loss | None = None,
+    ) -> None:
+        objective = TorchObjective(model, loss)
+        super().__init__(
+            objective,
+            regularization=regularization,
+            damping=damping,
+            fisher=fisher,
+            corrected=corrected,
+            uncovered=uncovered,
+            draws=draws,
+            seed=seed,
+            measurement=_measuring(objective, measurement),
+        )
+
+
 def _measuring(objective: TorchObjective, measurement: Loss | None) -> TorchObjective | None:
     return None if measurement is None else objective.measuring(measurement)

@@ -22,9 +22,10 @@ from upweight_torch.batches import (
     sliced,
 )
 from upweight_torch.flat import Parameters, check_parameters, flatten, unflatten
-from upweight_torch.functional import FunctionalModel, gradient_of
+from upweight_torch.functional import gradient_of
 from upweight_torch.hessian import dense_hessian
 from upweight_torch.kernels import twice_differentiable_kernels
+from upweight_torch.layered import LayeredModel
 from upweight_torch.linear import linear_parameters
 
 Tensor = torch.Tensor
@@ -41,7 +42,7 @@ MATERIALISE_ABOVE = 48
 GRADIENT_BYTES = 256 * 2**20
 
 
-class TorchObjective:
+class TorchObjective(LayeredModel):
     """The mean loss of a torch model at its present parameters.
 
     The model is copied, in evaluation mode: dropout is off and batch normalisation uses its
@@ -60,12 +61,7 @@ class TorchObjective:
     """
 
     def __init__(self, model: torch.nn.Module, loss: Loss) -> None:
-        if not callable(loss):
-            raise TypeError(f"The loss must be callable as loss(output, y); got {loss!r}.")
-        self._model = FunctionalModel(model)
-        self._loss = loss
-        self._free: Parameters = self._model.trainable
-        self._fixed: Parameters = {}
+        super().__init__(model, loss)
         self._sample_bytes: int | None = None
         check_parameters(self._free)
 
@@ -101,6 +97,7 @@ class TorchObjective:
             **self._fixed,
             **{name: value for name, value in self._free.items() if name not in names},
         }
+        other._layers = None
         return other
 
     def measuring(self, measurement: Loss) -> TorchObjective:

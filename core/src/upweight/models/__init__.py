@@ -3,6 +3,7 @@
 from upweight.models.arnoldi import ArnoldiInfluence
 from upweight.models.cg import CgInfluence
 from upweight.models.direct import DirectInfluence
+from upweight.models.ekfac import EkfacInfluence
 from upweight.models.gradient import GradientInfluence
 from upweight.models.harmonic import InverseHarmonicMeanInfluence
 from upweight.models.lissa import LissaInfluence
@@ -17,6 +18,7 @@ __all__ = [
     "ArnoldiInfluence",
     "CgInfluence",
     "DirectInfluence",
+    "EkfacInfluence",
     "GradientInfluence",
     "InverseHarmonicMeanInfluence",
     "JacobiPreconditioner",
