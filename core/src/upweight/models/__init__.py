@@ -9,6 +9,7 @@ from upweight.models.harmonic import InverseHarmonicMeanInfluence
 from upweight.models.lissa import LissaInfluence
 from upweight.models.nystroem import NystroemSketchInfluence
 from upweight.models.preconditioners import (
+    EkfacPreconditioner,
     JacobiPreconditioner,
     NystroemPreconditioner,
     Preconditioner,
@@ -19,6 +20,7 @@ __all__ = [
     "CgInfluence",
     "DirectInfluence",
     "EkfacInfluence",
+    "EkfacPreconditioner",
     "GradientInfluence",
     "InverseHarmonicMeanInfluence",
     "JacobiPreconditioner",

@@ -233,13 +233,23 @@ class CurvatureInfluence(InfluencesByBlock[A]):
 
     def _solved(self, gradients: Any) -> dict[str, A]:
         check_finite(gradients, what="gradient of the loss or measurement")
-        factors = {
-            name: self._inverses[name].solve(rows)
-            for name, rows in self._blocks.split(gradients).items()
-        }
+        factors = self._solved_by_block(gradients)
         for rows in factors.values():
             check_finite(rows, what="influence factor")
         return factors
+
+    def solve(self, rows: A) -> A:
+        """Return the inverse of the damped curvature of all blocks times each row, (k, p).
+
+        Raises:
+            NotFittedError: `fit` has not been called.
+        """
+        self._fitted()
+        return cast(A, self._blocks.join(self._solved_by_block(rows)))
+
+    def _solved_by_block(self, rows: Any) -> dict[str, A]:
+        parts = self._blocks.split(rows)
+        return {name: self._inverses[name].solve(part) for name, part in parts.items()}
 
     def _fitted(self) -> dict[str, FittedCurvature[A]]:
         if self._curvatures is None:

@@ -8,9 +8,9 @@ from typing import Any
 from array_api_compat import array_namespace
 
 from upweight.errors import IndefiniteCurvatureError
+from upweight.linalg.diagonal import DiagonalInverse
 from upweight.linalg.kronecker import KroneckerEigen
 from upweight.models._diagnostics import Diagnostics
-from upweight.models.preconditioners import DiagonalInverse
 
 
 @dataclass(frozen=True)

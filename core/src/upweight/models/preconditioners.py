@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 import numpy as np
 from array_api_compat import array_namespace, device
 
+from upweight.linalg.diagonal import DiagonalInverse
 from upweight.linalg.low_rank import LowRankInverse
 from upweight.linalg.nystroem import NystroemApproximation, nystroem
 from upweight.models._diagnostics import Diagnostics
 from upweight.models._low_rank import checked_count
+from upweight.models.ekfac import EkfacInfluence
 
 if TYPE_CHECKING:
     from upweight.models._base import FittedCurvature
     from upweight.models._curvature import CurvatureOperator
+    from upweight.models._data import TrainingData
 
 A = TypeVar("A")
 
@@ -84,17 +88,6 @@ class DiagonalCurvature:
 
 
 @dataclass(frozen=True)
-class DiagonalInverse:
-    """The inverse of a positive diagonal matrix."""
-
-    diagonal: Any
-
-    def solve(self, rows: Any) -> Any:
-        """Return D⁻¹ times each row, (k, p)."""
-        return rows / self.diagonal
-
-
-@dataclass(frozen=True)
 class NystroemPreconditioner:
     r"""A low-rank approximation of the curvature from one product with random rows.
 
@@ -143,3 +136,60 @@ class SketchedCurvature:
         return LowRankInverse.of(
             values - least, self.sketch.vectors, damping=outside or 1.0, dropped=False
         )
+
+
+@dataclass(frozen=True)
+class EkfacPreconditioner:
+    """The Kronecker-factored curvature of layers (EK-FAC), for models whose layers are known.
+
+    It is close to the Gauss-Newton matrix, and meant for it. All layers together are one
+    preconditioner, whatever the blocks of the solve.
+
+    Attributes:
+        fisher: "sampled", "exact" or "empirical", as in `EkfacInfluence`.
+        seed: Seed of the labels drawn.
+    """
+
+    fisher: Literal["sampled", "exact", "empirical"] = "sampled"
+    seed: int = 0
+
+    def fit(self, operator: CurvatureOperator[Any]) -> LayerwiseCurvature:
+        """Return the curvature of the layers.
+
+        Raises:
+            UnsupportedCurvatureError: the objective does not know layers.
+        """
+        model: EkfacInfluence[Any] = EkfacInfluence(
+            operator.objective,
+            regularization=1.0,
+            damping="absolute",
+            fisher=self.fisher,
+            seed=self.seed,
+        )
+        return LayerwiseCurvature(model.fit(_Batches(operator.data), progress=False))
+
+
+@dataclass(frozen=True)
+class LayerwiseCurvature:
+    """The curvature of all layers of a fitted model, side by side."""
+
+    model: EkfacInfluence[Any]
+
+    @property
+    def diagnostics(self) -> Diagnostics:
+        """How long the fit took."""
+        return next(iter(self.model.fit_diagnostics.values()))
+
+    def damped(self, damping: float) -> EkfacInfluence[Any]:
+        """Return the model with this damping, which solves for vectors over all layers."""
+        return self.model.with_regularization(damping)
+
+
+@dataclass(frozen=True)
+class _Batches:
+    """The batches of training data without their shares."""
+
+    data: TrainingData[Any]
+
+    def __iter__(self) -> Iterator[Any]:
+        return (batch for _, batch in self.data)
