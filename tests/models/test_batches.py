@@ -147,7 +147,7 @@ def test_a_step_of_cg_passes_once_over_the_training_samples_for_all_rows(xp):
     objective = of_kind(Counting, objective)
     model = CgInfluence(objective, regularization=0.1).fit(split(train, [64, 36]))
     model.influence_factors(*train)
-    steps = int(np.max(np.asarray(model.last_solution.steps)))
+    steps = max(model.solve_diagnostics["full"].steps)
     assert objective.samples["hessian_product"] == 100 * (steps + 1)  # one to measure the residual
 
 

@@ -76,7 +76,9 @@ def test_direct_refuses_a_singular_curvature_without_regularization(xp):
 def test_cg_warns_of_the_rows_that_have_not_converged(xp):
     objective, train = softmax_problem(xp=xp)
     model = CgInfluence(objective, regularization=1e-6, rtol=1e-10, maxiter=2).fit([train])
-    with pytest.warns(ConvergenceWarning, match="30 of 30 rows have not converged after at most 2"):
+    with pytest.warns(
+        ConvergenceWarning, match="30 of 30 rows .* have not converged after at most 2"
+    ):
         model.influence_factors(*train)
 
 
@@ -84,9 +86,9 @@ def test_cg_reports_the_steps_of_its_last_solve(xp):
     objective, (x, y) = softmax_problem(xp=xp)
     model = CgInfluence(objective, regularization=0.1).fit([(x, y)])
     model.influence_factors(x[:3, :], y[:3])
-    assert tuple(model.last_solution.steps.shape) == (3,)
+    assert len(model.solve_diagnostics["full"].steps) == 3
 
 
 def test_cg_has_no_solve_to_report_before_the_first(xp):
     objective, train = softmax_problem(xp=xp)
-    assert CgInfluence(objective).fit([train]).last_solution is None
+    assert CgInfluence(objective).fit([train]).solve_diagnostics == {}

@@ -69,7 +69,7 @@ def test_a_curvature_that_is_nan_where_the_loss_is_finite_is_refused(xp, method)
 
     objective, train = softmax_problem(xp=xp)
     model = method(Kinked(objective.weight, objective.bias), regularization=0.1)
-    with pytest.raises(NonFiniteError, match="Hessian"):
+    with pytest.raises(NonFiniteError, match="curvature of block 'full'"):
         model.fit([train]).influence_factors(*train)
 
 
@@ -165,7 +165,8 @@ def test_what_is_no_regularization_is_refused_and_shown(method, value):
 
 @pytest.mark.parametrize("value", [0, 2, 0.5, np.float32(0.5), np.int64(2)])
 def test_any_real_number_is_a_regularization(method, value):
-    assert method(softmax_problem()[0], regularization=value).regularization == value
+    model = method(softmax_problem()[0], regularization=value)
+    assert model.regularization == {"full": value}
 
 
 def test_a_model_without_parameters_is_refused(method):

@@ -13,6 +13,7 @@ from upweight.errors import (
     ConvergenceWarning,
     CurvatureWarning,
     DataError,
+    DivergenceError,
     IndefiniteCurvatureError,
     InvalidDimensionChunksError,
     LossError,
@@ -22,10 +23,16 @@ from upweight.errors import (
     NotFittedError,
     ThreadSafetyViolationError,
     UnalignedChunksError,
+    UnsupportedCurvatureError,
     UnsupportedInfluenceModeError,
     UpweightError,
 )
-from upweight.influence import InfluenceFunctionModel, InfluenceMode
+from upweight.influence import (
+    BlockMode,
+    InfluenceFunctionModel,
+    InfluenceMode,
+    SecondOrderMode,
+)
 from upweight.plugins import Backend, backends, get_backend, hookimpl
 from upweight.protocols import (
     InverseCurvature,
@@ -44,11 +51,13 @@ __all__ = [
     "BackendError",
     "BackendNotInstalledError",
     "BatchError",
+    "BlockMode",
     "ConvergenceWarning",
     "CurvatureWarning",
     "DaskInfluenceCalculator",
     "DataError",
     "DisableClientSingleThreadCheck",
+    "DivergenceError",
     "IndefiniteCurvatureError",
     "InfluenceFunctionModel",
     "InfluenceMode",
@@ -66,10 +75,12 @@ __all__ = [
     "NotFittedError",
     "NumpyConverter",
     "Objective",
+    "SecondOrderMode",
     "SequenceAggregator",
     "SequentialInfluenceCalculator",
     "ThreadSafetyViolationError",
     "UnalignedChunksError",
+    "UnsupportedCurvatureError",
     "UnsupportedInfluenceModeError",
     "UpweightError",
     "__version__",

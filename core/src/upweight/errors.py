@@ -33,12 +33,20 @@ class IndefiniteCurvatureError(UpweightError, ArithmeticError):
     """The damped curvature has a direction of no or negative curvature."""
 
 
+class DivergenceError(UpweightError, ArithmeticError):
+    """An iteration grows without bound: its steps are too long."""
+
+
 class MemoryLimitError(UpweightError, MemoryError):
     """A computation would need more memory than there is."""
 
 
 class UnsupportedInfluenceModeError(UpweightError, ValueError):
     """The influence mode is unknown, or has no meaning for this model or data."""
+
+
+class UnsupportedCurvatureError(UpweightError, TypeError):
+    """The objective of the backend cannot form the curvature or statistics that are asked for."""
 
 
 class UnalignedChunksError(UpweightError, ValueError):

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeAlias, TypeVar
 
+from array_api_compat import array_namespace
+
 from upweight.errors import UnsupportedInfluenceModeError
 from upweight.trees import Batch, Tree, perturbed_leaf
 
@@ -32,6 +34,33 @@ class InfluenceMode(StrEnum):
         raise UnsupportedInfluenceModeError(
             f"The influence mode must be one of {[mode.value for mode in cls]}; got {value!r}."
         )
+
+
+class BlockMode(StrEnum):
+    """Which parameters have a curvature of their own; the strings are accepted, too."""
+
+    FULL = "full"
+    LAYER_WISE = "layer_wise"
+    PARAMETER_WISE = "parameter_wise"
+
+
+class SecondOrderMode(StrEnum):
+    r"""Which curvature of the mean training loss is inverted; the strings are accepted, too.
+
+    `HESSIAN` is its Hessian; `GAUSS_NEWTON` the generalised Gauss-Newton matrix
+    \(J^\top H_\ell J\), with J the Jacobian of the model output and \(H_\ell\) the Hessian of the
+    loss in the output, never indefinite for a convex loss; `EMPIRICAL_FISHER` the mean of outer
+    products of the gradients.
+
+    References:
+        Martens, "New Insights and Perspectives on the Natural Gradient Method", JMLR 21 (2020),
+        section 8; Kunstner, Balles and Hennig, "Limitations of the empirical Fisher
+        approximation", NeurIPS 2019, section 2.
+    """
+
+    HESSIAN = "hessian"
+    GAUSS_NEWTON = "gauss_newton"
+    EMPIRICAL_FISHER = "empirical_fisher"
 
 
 ModeLike: TypeAlias = InfluenceMode | Literal["up", "perturbation"]
@@ -106,6 +135,20 @@ class InfluenceFunctionModel(ABC, Generic[A]):
             BatchError: the arrays or the factors have the wrong shape.
             NonFiniteError: a result is NaN or infinite; the message names the samples.
         """
+
+    def self_influences(self, x: Tree[A], y: Tree[A]) -> A:
+        """Return the influence of each sample on itself, (n,).
+
+        This takes the diagonal of `influences(x, y)`; methods that can do without the matrix
+        replace it.
+
+        Args:
+            x: Inputs of n samples.
+            y: Labels of the samples.
+        """
+        matrix: Any = self.influences(x, y)
+        diagonal: A = array_namespace(matrix).linalg.diagonal(matrix)
+        return diagonal
 
     def influences(
         self,

@@ -7,7 +7,8 @@ first axis; a model has p parameters, flattened in its own order; k counts vecto
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, runtime_checkable
 
 from upweight.trees import Batch
 
@@ -59,6 +60,65 @@ class Objective(Protocol[A]):
 
     def input_gradients(self, rows: A, batch: Batch[A]) -> A:
         """Return ∇x ⟨row, ∇θ loss⟩ for each pair, (k, n, *x)."""
+
+
+@runtime_checkable
+class SupportsGaussNewton(Protocol[A]):
+    """An objective with products with the generalised Gauss-Newton matrix."""
+
+    def gauss_newton_product(self, rows: A, batch: Batch[A]) -> A:
+        """Return the Gauss-Newton matrix of the mean loss of the batch times each row, (k, p)."""
+
+
+@dataclass(frozen=True)
+class LayerStatistics(Generic[A]):
+    r"""Inputs and output gradients of a layer: what the gradients of its parameters are made of.
+
+    The gradient of the weight (o, i) for a sample is \(\sum_t g_t a_t^\top\), and of the bias
+    \(\sum_t g_t\); a convolution counts as a linear map of patches.
+
+    Attributes:
+        weight: Name of the weight.
+        bias: Name of the bias, or None.
+        inputs: a at each of t positions, (n, t, i).
+        gradients: g at each position, (n, t, o); for several directions (d, n, t, o).
+    """
+
+    weight: str
+    bias: str | None
+    inputs: A
+    gradients: A
+
+
+@runtime_checkable
+class SupportsLayers(Protocol[A]):
+    """An objective that knows the layers of its model. Outputs are flattened to c numbers."""
+
+    def layers(
+        self, batch: Batch[A], directions: A | None = None
+    ) -> Mapping[str, LayerStatistics[A]]:
+        """Return the statistics of the layers that are covered, by layer name.
+
+        Only layers from which the gradients of their parameters can be rebuilt are covered; which
+        these are does not depend on the batch.
+
+        Args:
+            batch: n samples.
+            directions: What to pull back from the outputs, (n, c), or d of them in one forward
+                pass, (d, n, c); by default the gradient of the loss of each sample in its output.
+        """
+
+    def output_hessians(self, batch: Batch[A]) -> A:
+        """Return the Hessian of the loss of each sample in its output, (n, c, c)."""
+
+    def sampled_directions(self, batch: Batch[A], rng: np.random.Generator) -> A:
+        r"""Return random directions u with \(\mathbb{E}[u u^\top] = H_\ell\), (n, c).
+
+        These are gradients in the output for a label drawn from the prediction.
+
+        Raises:
+            UnsupportedCurvatureError: the loss is not one whose predictive distribution is known.
+        """
 
 
 @runtime_checkable

@@ -7,15 +7,30 @@ if TYPE_CHECKING:
     from upweight_torch.aggregators import NestedTorchCatAggregator, TorchCatAggregator
     from upweight_torch.converter import TorchNumpyConverter
     from upweight_torch.data import torch_dataset_to_dask_array
-    from upweight_torch.influence import CgInfluence, DirectInfluence
+    from upweight_torch.influence import (
+        ArnoldiInfluence,
+        CgInfluence,
+        DirectInfluence,
+        EkfacInfluence,
+        GradientInfluence,
+        InverseHarmonicMeanInfluence,
+        LissaInfluence,
+        NystroemSketchInfluence,
+    )
     from upweight_torch.objective import TorchObjective
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "ArnoldiInfluence",
     "CgInfluence",
     "DirectInfluence",
+    "EkfacInfluence",
+    "GradientInfluence",
+    "InverseHarmonicMeanInfluence",
+    "LissaInfluence",
     "NestedTorchCatAggregator",
+    "NystroemSketchInfluence",
     "TorchCatAggregator",
     "TorchNumpyConverter",
     "TorchObjective",
@@ -24,9 +39,15 @@ __all__ = [
 ]
 
 _MODULES = {
+    "ArnoldiInfluence": "influence",
     "CgInfluence": "influence",
     "DirectInfluence": "influence",
+    "EkfacInfluence": "influence",
+    "GradientInfluence": "influence",
+    "InverseHarmonicMeanInfluence": "influence",
+    "LissaInfluence": "influence",
     "NestedTorchCatAggregator": "aggregators",
+    "NystroemSketchInfluence": "influence",
     "TorchCatAggregator": "aggregators",
     "TorchNumpyConverter": "converter",
     "TorchObjective": "objective",

@@ -5,7 +5,16 @@ from types import MappingProxyType
 from upweight import Backend
 from upweight_torch.aggregators import NestedTorchCatAggregator, TorchCatAggregator
 from upweight_torch.converter import TorchNumpyConverter
-from upweight_torch.influence import CgInfluence, DirectInfluence
+from upweight_torch.influence import (
+    ArnoldiInfluence,
+    CgInfluence,
+    DirectInfluence,
+    EkfacInfluence,
+    GradientInfluence,
+    InverseHarmonicMeanInfluence,
+    LissaInfluence,
+    NystroemSketchInfluence,
+)
 from upweight_torch.objective import TorchObjective
 
 torch_backend = Backend(
@@ -14,6 +23,25 @@ torch_backend = Backend(
     converter=TorchNumpyConverter,
     aggregator=TorchCatAggregator,
     nested_aggregator=NestedTorchCatAggregator,
-    models=MappingProxyType({"direct": DirectInfluence, "cg": CgInfluence}),
-    capabilities=frozenset({"SupportsDenseHessian", "SuggestsBatchSize", "ReportsMemory"}),
+    models=MappingProxyType(
+        {
+            "direct": DirectInfluence,
+            "cg": CgInfluence,
+            "arnoldi": ArnoldiInfluence,
+            "nystroem_sketch": NystroemSketchInfluence,
+            "lissa": LissaInfluence,
+            "inverse_harmonic_mean": InverseHarmonicMeanInfluence,
+            "ekfac": EkfacInfluence,
+            "gradient": GradientInfluence,
+        }
+    ),
+    capabilities=frozenset(
+        {
+            "SupportsGaussNewton",
+            "SupportsLayers",
+            "SupportsDenseHessian",
+            "SuggestsBatchSize",
+            "ReportsMemory",
+        }
+    ),
 )

@@ -70,7 +70,8 @@ class FunctionalModel:
         skeleton = self._skeleton()
         with ExitStack() as hooks:
             for name, function in visit.items():
-                handle = skeleton.get_submodule(name).register_forward_hook(_hook(function))
+                layer = skeleton.get_submodule(name)
+                handle = layer.register_forward_hook(_hook(function), with_kwargs=True)
                 hooks.callback(handle.remove)
             return self(parameters, x)
 
@@ -94,10 +95,14 @@ class FunctionalModel:
         self._local = threading.local()
 
 
-def _hook(
-    function: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
-) -> Callable[[torch.nn.Module, tuple[torch.Tensor, ...], torch.Tensor], torch.Tensor]:
-    return lambda _, inputs, output: function(inputs[0], output)
+def _hook(function: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> Callable[..., Any]:
+    def hook(
+        _: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: torch.Tensor
+    ) -> torch.Tensor:
+        (entering,) = (*args, *kwargs.values())
+        return function(entering, output)
+
+    return hook
 
 
 def gradient_of(loss: Callable[[Parameters], torch.Tensor], at: Parameters) -> Parameters:

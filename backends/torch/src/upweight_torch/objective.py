@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.func import vjp, vmap
+from torch.func import grad, vjp, vmap
 from torch.utils._pytree import tree_map  # noqa: PLC2701  # the trees that torch.func maps over; they have no public name
 
 from upweight.checks import batch_size
@@ -22,9 +22,10 @@ from upweight_torch.batches import (
     sliced,
 )
 from upweight_torch.flat import Parameters, check_parameters, flatten, unflatten
-from upweight_torch.functional import FunctionalModel, gradient_of
+from upweight_torch.functional import gradient_of
 from upweight_torch.hessian import dense_hessian
 from upweight_torch.kernels import twice_differentiable_kernels
+from upweight_torch.layered import LayeredModel
 from upweight_torch.linear import linear_parameters
 
 Tensor = torch.Tensor
@@ -41,7 +42,7 @@ MATERIALISE_ABOVE = 48
 GRADIENT_BYTES = 256 * 2**20
 
 
-class TorchObjective:
+class TorchObjective(LayeredModel):
     """The mean loss of a torch model at its present parameters.
 
     The model is copied, in evaluation mode: dropout is off and batch normalisation uses its
@@ -60,12 +61,7 @@ class TorchObjective:
     """
 
     def __init__(self, model: torch.nn.Module, loss: Loss) -> None:
-        if not callable(loss):
-            raise TypeError(f"The loss must be callable as loss(output, y); got {loss!r}.")
-        self._model = FunctionalModel(model)
-        self._loss = loss
-        self._free: Parameters = self._model.trainable
-        self._fixed: Parameters = {}
+        super().__init__(model, loss)
         self._sample_bytes: int | None = None
         check_parameters(self._free)
 
@@ -101,6 +97,13 @@ class TorchObjective:
             **self._fixed,
             **{name: value for name, value in self._free.items() if name not in names},
         }
+        other._layers = None
+        return other
+
+    def measuring(self, measurement: Loss) -> TorchObjective:
+        """Return the same model with another function of output and label instead of the loss."""
+        other = copy.copy(self)
+        other._loss = measurement
         return other
 
     def zeros(self, k: int) -> Tensor:
@@ -161,6 +164,26 @@ class TorchObjective:
 
         return flatten(self._pull(mean_gradient, self._free, rows, batch_size(x, y)))
 
+    def gauss_newton_product(self, rows: Tensor, batch: Batch[Tensor]) -> Tensor:
+        """Return the Gauss-Newton matrix of the mean loss of the batch times each row, (k, p)."""
+        x, y = self._prepared(batch)
+
+        def forward(free: Parameters) -> Any:
+            return self._model({**self._fixed, **free}, x)
+
+        def mean_loss(output: Any) -> Tensor:
+            return losses_of_samples(self._loss, output, y).mean()
+
+        with twice_differentiable_kernels():
+            output, pull, *_ = vjp(forward, self._free)
+            nothing = tree_map(torch.zeros_like, output)
+            # Jᵀu is linear in u, so that pulling back through it is a product with J.
+            _, push, *_ = vjp(pull, nothing)
+            _, curve, *_ = vjp(grad(mean_loss), output)
+            return flatten(
+                self._for_rows(lambda row: pull(*curve(*push((row,))))[0], rows, batch_size(x, y))
+            )
+
     def hessian(self, batch: Batch[Tensor]) -> Tensor:
         """Return the Hessian of the mean loss of the batch, (p, p)."""
         x, y = self._prepared(batch)
@@ -210,9 +233,12 @@ class TorchObjective:
         """Linearise a map to gradients once, and pull each row back through it."""
         with twice_differentiable_kernels():
             _, pull, *_ = vjp(gradient_at, point)
-            return vmap(lambda row: pull(row)[0], chunk_size=max(1, self._capacity() // n))(
-                unflatten(rows.detach(), self._free)
-            )
+            return self._for_rows(lambda row: pull(row)[0], rows, n)
+
+    def _for_rows(self, function: Callable[[Parameters], Any], rows: Tensor, n: int) -> Any:
+        """Map a function that handles n samples over rows, as many at once as memory allows."""
+        at_once = max(1, self._capacity() // n)
+        return vmap(function, chunk_size=at_once)(unflatten(rows.detach(), self._free))
 
     def _gradients(self, x: Tree[Tensor], y: Tree[Tensor]) -> Tensor:
         def gradient(x: Any, y: Any) -> Parameters:

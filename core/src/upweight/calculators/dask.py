@@ -102,6 +102,28 @@ class DaskInfluenceCalculator(Generic[A]):
             factors, "factors", (0, -1), [], (x, y), new_axes={-1: self._n_parameters}
         )
 
+    def self_influences(self, x: DaskTree, y: DaskTree) -> da.Array:
+        """Return the influence of each sample on itself, lazily, without those on the others.
+
+        Args:
+            x: Inputs of n samples, an array or a tuple or mapping of arrays.
+            y: Labels of the samples.
+
+        Returns:
+            (n,), chunked like the samples.
+
+        Raises:
+            InvalidDimensionChunksError: an array is chunked along another axis than the samples.
+            UnalignedChunksError: the arrays are not chunked alike along the samples.
+        """
+        check_chunks(x, y)
+        converter, build = self._converter, _batch_builder(self._converter, x, y)
+
+        def self_influences(model: Any, *arrays: NDArray[Any]) -> NDArray[Any]:
+            return converter.to_numpy(model.self_influences(*build(arrays)))
+
+        return self._blocks(self_influences, "self-influences", (0,), [], (x, y), new_axes={})
+
     def influences(
         self,
         x_test: DaskTree,

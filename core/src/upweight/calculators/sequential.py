@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any, Generic, TypeVar
 
@@ -61,15 +61,21 @@ class SequentialInfluenceCalculator(Generic[A]):
         Raises:
             DataError: the data can be read only once; on computing: it is empty, or it changes.
         """
-        ordered = StableOrder(data, name="given")
+        return self._for_each_batch(data, self._model.influence_factors, label="Influence factors")
 
-        def factors() -> Iterator[A]:
-            ordered.probe()
-            return self._factors(ordered, name="given")
+    def self_influences(self, data: Iterable[Batch[A]]) -> LazyChunkSequence[A]:
+        """Return the influence of each sample on itself, lazily, without those on the others.
 
-        return LazyChunkSequence(
-            factors, length=length_of(data), label="Influence factors", progress=self._progress
-        )
+        Args:
+            data: Batches `(x, y)`, in the same order on every pass.
+
+        Returns:
+            One array (n,) a batch.
+
+        Raises:
+            DataError: the data can be read only once; on computing: it is empty, or it changes.
+        """
+        return self._for_each_batch(data, self._model.self_influences, label="Self-influences")
 
     def influences(
         self,
@@ -99,7 +105,8 @@ class SequentialInfluenceCalculator(Generic[A]):
         def groups() -> Iterator[Iterator[Sequence[A]]]:
             row_bytes = self._row_bytes(train, length_of(train_data), mode)
             test.probe()
-            return self._groups(self._factors(test, name="test"), train, mode, row_bytes)
+            factors = _computed(test, self._model.influence_factors, name="test")
+            return self._groups(factors, train, mode, row_bytes)
 
         shape = (length_of(test_data), length_of(train_data))
         return NestedLazyChunkSequence(groups, shape=shape, progress=self._progress)
@@ -137,12 +144,18 @@ class SequentialInfluenceCalculator(Generic[A]):
         shape = (length_of(z_test_factors), length_of(train_data))
         return NestedLazyChunkSequence(groups, shape=shape, progress=self._progress)
 
-    def _factors(self, data: StableOrder[Batch[A]], *, name: str) -> Iterator[A]:
-        for index, item in enumerate(data):
-            with located(f"batch {index} of the {name} data"):
-                x, y = as_batch(item)
-                factors = self._model.influence_factors(x, y)
-            yield factors
+    def _for_each_batch(
+        self, data: Iterable[Batch[A]], compute: Callable[[Any, Any], A], *, label: str
+    ) -> LazyChunkSequence[A]:
+        ordered = StableOrder(data, name="given")
+
+        def chunks() -> Iterator[A]:
+            ordered.probe()
+            return _computed(ordered, compute, name="given")
+
+        return LazyChunkSequence(
+            chunks, length=length_of(data), label=label, progress=self._progress
+        )
 
     def _groups(
         self,
@@ -193,3 +206,12 @@ class SequentialInfluenceCalculator(Generic[A]):
                 numbers = math.prod(leaf.shape[1:])
         results = (batches or 0) * batch_size(x, y) * numbers
         return (self._model.n_parameters + results) * self._model.dtype.itemsize
+
+
+def _computed(
+    data: StableOrder[Batch[A]], compute: Callable[[Any, Any], A], *, name: str
+) -> Iterator[A]:
+    for index, item in enumerate(data):
+        with located(f"batch {index} of the {name} data"):
+            result = compute(*as_batch(item))
+        yield result

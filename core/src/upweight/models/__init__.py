@@ -1,6 +1,31 @@
 """Influence methods, each written once for the arrays of any framework."""
 
+from upweight.models.arnoldi import ArnoldiInfluence
 from upweight.models.cg import CgInfluence
 from upweight.models.direct import DirectInfluence
+from upweight.models.ekfac import EkfacInfluence
+from upweight.models.gradient import GradientInfluence
+from upweight.models.harmonic import InverseHarmonicMeanInfluence
+from upweight.models.lissa import LissaInfluence
+from upweight.models.nystroem import NystroemSketchInfluence
+from upweight.models.preconditioners import (
+    EkfacPreconditioner,
+    JacobiPreconditioner,
+    NystroemPreconditioner,
+    Preconditioner,
+)
 
-__all__ = ["CgInfluence", "DirectInfluence"]
+__all__ = [
+    "ArnoldiInfluence",
+    "CgInfluence",
+    "DirectInfluence",
+    "EkfacInfluence",
+    "EkfacPreconditioner",
+    "GradientInfluence",
+    "InverseHarmonicMeanInfluence",
+    "JacobiPreconditioner",
+    "LissaInfluence",
+    "NystroemPreconditioner",
+    "NystroemSketchInfluence",
+    "Preconditioner",
+]

@@ -24,9 +24,16 @@ KEEP_BYTES = 256 * 2**20
 
 
 def joined_batches(
-    data: Iterable[Any], objective: Objective[A], *, label: str, progress: bool
+    data: Iterable[Any],
+    objective: Objective[A],
+    *,
+    label: str,
+    progress: bool,
+    join: bool = True,
 ) -> Iterator[Batch[A]]:
     """Yield the batches, checked for finite losses, and joined where the objective suggests it.
+
+    With `join=False`, they come as they are.
 
     Raises:
         DataError: there is no batch.
@@ -39,7 +46,7 @@ def joined_batches(
             with located(f"training batch {index}"):
                 batch = as_batch(item)
                 check_finite(objective.losses(batch), what="loss")
-            if held and not _may_join(held, batch, objective):
+            if held and not (join and _may_join(held, batch, objective)):
                 yield _join(held)
                 held = []
             held.append(batch)
@@ -56,6 +63,12 @@ class TrainingData(Generic[A]):
         data: The batches, in any order.
         objective: What they are for.
         progress: Whether the first pass shows a progress bar.
+        join: Whether batches may be joined to larger ones.
+
+    Attributes:
+        n_samples: Number of samples.
+        n_batches: Number of batches that a pass yields.
+        kept: Whether the batches are in memory.
 
     Raises:
         DataError: there is no batch.
@@ -63,18 +76,28 @@ class TrainingData(Generic[A]):
     """
 
     def __init__(
-        self, data: Iterable[Batch[A]], objective: Objective[A], *, progress: bool
+        self,
+        data: Iterable[Batch[A]],
+        objective: Objective[A],
+        *,
+        progress: bool,
+        join: bool = True,
     ) -> None:
         self.n_samples = 0
+        self.n_batches = 0
         kept: list[Batch[A]] = []
         kept_bytes = 0
-        for batch in joined_batches(data, objective, label="Training data", progress=progress):
+        for batch in joined_batches(
+            data, objective, label="Training data", progress=progress, join=join
+        ):
+            self.n_batches += 1
             self.n_samples += batch_size(*batch)
             kept_bytes += sum(map(_nbytes, _all_leaves(batch)))
             if kept_bytes <= KEEP_BYTES:
                 kept.append(batch)
             else:
                 kept.clear()
+        self.kept = bool(kept)
         self._batches: Iterable[Batch[A]] = kept or data
 
     def __iter__(self) -> Iterator[tuple[float, Batch[A]]]:

@@ -1,18 +1,24 @@
-"""Influence through conjugate gradients on products with the Hessian."""
+"""Influence through conjugate gradients on products with the curvature."""
 
 from __future__ import annotations
 
+import time
 import warnings
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from array_api_compat import array_namespace
 
 from upweight.checks import check_finite
 from upweight.errors import ConvergenceWarning, IndefiniteCurvatureError
+from upweight.influence import BlockMode, SecondOrderMode
 from upweight.linalg.cg import CgSolution, conjugate_gradients
-from upweight.models._base import CurvatureInfluence
+from upweight.models._base import CurvatureInfluence, FittedCurvature
+from upweight.models._curvature import CurvatureOperator
 from upweight.models._data import TrainingData
+from upweight.models._diagnostics import Diagnostics
+from upweight.models.preconditioners import Preconditioner
 from upweight.trees import Batch
 
 if TYPE_CHECKING:
@@ -22,19 +28,24 @@ A = TypeVar("A")
 
 
 class CgInfluence(CurvatureInfluence[A]):
-    r"""Influence with the Hessian H of the mean training loss, solved by conjugate gradients.
+    r"""Influence with the curvature H of the mean training loss, solved by conjugate gradients.
 
     Factors are \((H + \lambda I)^{-1} \nabla_\theta \ell(z)\). Each step of a solve multiplies by
-    the Hessian, in one pass over the training data for all rows together; nothing of the size p²
+    the curvature, in one pass over the training data for all rows together; nothing of the size p²
     is ever formed.
 
     Args:
         objective: The mean loss, seen through its derivatives.
-        regularization: \(\lambda\), in units of the curvature. It must lift the curvature above
-            zero along every direction that a solve meets.
+        regularization: \(\lambda\), in units of the curvature; a number, or one for each block. It
+            must lift the curvature above zero along every direction that a solve meets.
         rtol: A row is solved when the norm of its residual is at most `rtol` times its own norm,
         atol: or at most `atol`.
         maxiter: Most steps of a row.
+        preconditioner: A cheap curvature, fitted to the same data, whose damped inverse shortens
+            the solves, such as `JacobiPreconditioner()`.
+        block_structure: Which parameters have a curvature of their own.
+        second_order_mode: Which curvature: Hessian, Gauss-Newton or empirical Fisher.
+        measurement: What is measured on test samples instead of the loss, as an objective.
 
     References:
         Koh and Liang, "Understanding Black-box Predictions via Influence Functions", ICML 2017,
@@ -45,12 +56,22 @@ class CgInfluence(CurvatureInfluence[A]):
         self,
         objective: Objective[A],
         *,
-        regularization: float = 0.0,
+        regularization: float | Mapping[str, float] = 0.0,
         rtol: float = 1e-4,
         atol: float = 0.0,
         maxiter: int = 1000,
+        preconditioner: Preconditioner | None = None,
+        block_structure: BlockMode | str | Mapping[str, Sequence[str]] = BlockMode.FULL,
+        second_order_mode: SecondOrderMode | str = SecondOrderMode.HESSIAN,
+        measurement: Objective[A] | None = None,
     ) -> None:
-        super().__init__(objective, regularization=regularization)
+        super().__init__(
+            objective,
+            regularization=regularization,
+            block_structure=block_structure,
+            second_order_mode=second_order_mode,
+            measurement=measurement,
+        )
         if not (rtol >= 0 and atol >= 0 and rtol + atol > 0):
             raise ValueError(
                 "`rtol` and `atol` must not be negative, and one of them must be positive; "
@@ -59,69 +80,109 @@ class CgInfluence(CurvatureInfluence[A]):
         if maxiter < 1:
             raise ValueError(f"`maxiter` must be at least 1; got {maxiter!r}.")
         self._options: dict[str, Any] = {"rtol": rtol, "atol": atol, "maxiter": maxiter}
-
-    def _invert(self, data: Iterable[Batch[A]], *, progress: bool) -> CgInverse[A]:
-        kept = TrainingData(data, self._objective, progress=progress)
-        return CgInverse(self._objective, kept, self._regularization, self._options)
+        self._preconditioner = preconditioner
 
     @property
-    def last_solution(self) -> CgSolution | None:
-        """Steps, residuals and curvatures of the last solve, or None before the first.
+    def solve_diagnostics(self) -> Mapping[str, Diagnostics]:
+        """How the last solve went, by block; empty before the first.
 
-        With several threads, of the one that ended last.
+        With several threads, the solve that ended last.
         """
-        return cast("CgInverse[A]", self._fitted()).last_solution
+        self._fitted()
+        inverses: Any = self._inverses
+        return {name: i.diagnostics for name, i in inverses.items() if i.diagnostics is not None}
+
+    def _fit(self, data: Iterable[Batch[A]], *, progress: bool) -> dict[str, FittedCurvature[A]]:
+        start = time.perf_counter()
+        kept = TrainingData(data, self._objective, progress=progress)
+        curvatures: dict[str, FittedCurvature[A]] = {}
+        for name, objective in self._objectives().items():
+            operator = CurvatureOperator(objective, self._mode, kept)
+            close = None if self._preconditioner is None else self._preconditioner.fit(operator)
+            seconds = time.perf_counter() - start
+            curvatures[name] = CgCurvature(operator, close, self._options, name, seconds)
+        return curvatures
 
 
-class CgInverse(Generic[A]):
-    """The inverse of the damped Hessian over training data, applied by conjugate gradients."""
+@dataclass(frozen=True)
+class CgCurvature:
+    """The curvature of a block, known by its products, and one close to it."""
+
+    operator: CurvatureOperator[Any]
+    close: FittedCurvature[Any] | None
+    options: Mapping[str, Any]
+    block: str
+    seconds: float
+
+    @property
+    def diagnostics(self) -> Diagnostics:
+        """How long the fit took."""
+        return Diagnostics(self.seconds)
+
+    def damped(self, damping: float) -> CgInverse:
+        """Return (H + λI)⁻¹."""
+        close = None if self.close is None else self.close.damped(damping)
+        options = {**self.options, "preconditioner": close and close.solve}
+        return CgInverse(self.operator, damping, options, self.block)
+
+
+class CgInverse:
+    """The inverse of a damped curvature, applied by conjugate gradients."""
 
     def __init__(
         self,
-        objective: Objective[A],
-        data: TrainingData[A],
+        operator: CurvatureOperator[Any],
         damping: float,
-        options: dict[str, Any],
+        options: Mapping[str, Any],
+        block: str,
     ) -> None:
-        self._objective = objective
-        self._data = data
+        self._operator = operator
         self._damping = damping
         self._options = options
-        self.last_solution: CgSolution | None = None
+        self._block = block
+        self.diagnostics: Diagnostics | None = None
 
-    def solve(self, rows: A) -> A:
+    def solve(self, rows: Any) -> Any:
         """Return (H + λI)⁻¹ times each row, (k, p).
 
         Raises:
             NonFiniteError: a product with the Hessian is NaN or infinite.
             IndefiniteCurvatureError: a search direction has negative curvature.
         """
-        solution = conjugate_gradients(self._product, rows, **self._options)
-        self.last_solution = solution
-        xp = array_namespace(rows)
-        check_finite(solution.residuals, what="product with the Hessian")
-        lowest = float(xp.min(solution.curvatures))
+        start = time.perf_counter()
+        solution = conjugate_gradients(
+            lambda v: self._operator(v) + self._damping * v, rows, **self._options
+        )
+        check_finite(
+            solution.residuals, what=f"product with the curvature of block {self._block!r}"
+        )
+        lowest = float(array_namespace(rows).min(solution.curvatures))
+        self.diagnostics = Diagnostics(
+            time.perf_counter() - start,
+            steps=tuple(map(int, solution.steps)),
+            residuals=tuple(map(float, solution.residuals)),
+            smallest_eigenvalue=lowest - self._damping,
+        )
         if lowest <= 0:
             raise IndefiniteCurvatureError(
-                f"The Hessian plus the regularization {self._damping:g} is not positive definite: "
-                f"a search direction has the curvature {lowest:.3g}. "
-                f"Use a regularization above {self._damping - lowest:.3g}, or train longer."
+                f"The curvature of block {self._block!r} plus the regularization "
+                f"{self._damping:g} is not positive definite: a search direction has the "
+                f"curvature {lowest:.3g}. Use a regularization above "
+                f"{self._damping - lowest:.3g}, the Gauss-Newton matrix, or train longer."
             )
-        missed = int(xp.sum(xp.astype(~solution.converged, xp.int64)))
-        if missed:
-            warnings.warn(
-                f"{missed} of {solution.steps.shape[0]} rows have not converged after at most "
-                f"{int(xp.max(solution.steps))} steps; the largest residual norm is "
-                f"{float(xp.max(solution.residuals)):.3g}. "
-                "Use a larger regularization, a larger maxiter or a larger rtol.",
-                ConvergenceWarning,
-                stacklevel=4,
-            )
-        return cast(A, solution.value)
+        _warn_if_missed(solution, self._block)
+        return solution.value
 
-    def _product(self, rows: Any) -> Any:
-        product: Any = self._damping * rows
-        for share, batch in self._data:
-            curved: Any = self._objective.hessian_product(rows, batch)
-            product = product + share * curved
-        return product
+
+def _warn_if_missed(solution: CgSolution, block: str) -> None:
+    xp = array_namespace(solution.converged)
+    missed = int(xp.sum(xp.astype(~solution.converged, xp.int64)))
+    if missed:
+        warnings.warn(
+            f"{missed} of {solution.steps.shape[0]} rows of block {block!r} have not converged "
+            f"after at most {int(xp.max(solution.steps))} steps; the largest residual norm is "
+            f"{float(xp.max(solution.residuals)):.3g}. "
+            "Use a larger regularization, a larger maxiter or a larger rtol.",
+            ConvergenceWarning,
+            stacklevel=6,
+        )

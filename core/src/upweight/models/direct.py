@@ -1,19 +1,24 @@
-"""Influence through the dense Hessian."""
+"""Influence through the dense curvature matrix."""
 
 from __future__ import annotations
 
+import time
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from array_api_compat import array_namespace, device
+from array_api_compat import array_namespace
 
 from upweight.checks import batch_size, check_finite
 from upweight.errors import CurvatureWarning, MemoryLimitError
+from upweight.influence import BlockMode, SecondOrderMode
 from upweight.linalg.dense import DenseInverse
-from upweight.models._base import CurvatureInfluence
+from upweight.models._base import CurvatureInfluence, FittedCurvature
+from upweight.models._curvature import curvature_matrix
 from upweight.models._data import joined_batches
-from upweight.protocols import ReportsMemory, SupportsDenseHessian
+from upweight.models._diagnostics import Diagnostics
+from upweight.protocols import ReportsMemory
 from upweight.trees import Batch
 
 if TYPE_CHECKING:
@@ -21,22 +26,26 @@ if TYPE_CHECKING:
 
 A = TypeVar("A")
 
-#: The matrix, its inverse, and what factorising and inverting work on.
-MATRICES_AT_PEAK = 5
+#: The matrix, its factor and inverse, and what factorising and inverting work on.
+MATRICES_AT_PEAK = 6
 
 #: Bytes that every machine has: not worth the time to ask it.
 ALWAYS_THERE = 2**28
 
 
 class DirectInfluence(CurvatureInfluence[A]):
-    r"""Influence with the Hessian H of the mean training loss, built in full and inverted exactly.
+    r"""Influence with the curvature H of the mean training loss, built in full and inverted exactly.
 
-    Factors are \((H + \lambda I)^{-1} \nabla_\theta \ell(z)\). The Hessian takes p² numbers and
-    its inverse O(p³) operations, once: for models of up to some thousands of parameters.
+    Factors are \((H + \lambda I)^{-1} \nabla_\theta \ell(z)\). The matrix of a block of p
+    parameters takes p² numbers and its inverse O(p³) operations, once: for blocks of up to some
+    thousands of parameters.
 
     Args:
         objective: The mean loss, seen through its derivatives.
-        regularization: \(\lambda\), in units of the curvature.
+        regularization: \(\lambda\), in units of the curvature; a number, or one for each block.
+        block_structure: Which parameters have a curvature of their own.
+        second_order_mode: Which curvature: Hessian, Gauss-Newton or empirical Fisher.
+        measurement: What is measured on test samples instead of the loss, as an objective.
         max_memory: Most bytes that `fit` may need; by default what is free on the device of the
             model when `fit` is called.
 
@@ -49,58 +58,52 @@ class DirectInfluence(CurvatureInfluence[A]):
         self,
         objective: Objective[A],
         *,
-        regularization: float = 0.0,
+        regularization: float | Mapping[str, float] = 0.0,
+        block_structure: BlockMode | str | Mapping[str, Sequence[str]] = BlockMode.FULL,
+        second_order_mode: SecondOrderMode | str = SecondOrderMode.HESSIAN,
+        measurement: Objective[A] | None = None,
         max_memory: int | None = None,
     ) -> None:
-        super().__init__(objective, regularization=regularization)
+        super().__init__(
+            objective,
+            regularization=regularization,
+            block_structure=block_structure,
+            second_order_mode=second_order_mode,
+            measurement=measurement,
+        )
         self._max_memory = max_memory
 
-    def _invert(self, data: Iterable[Batch[A]], *, progress: bool) -> DenseInverse:
+    def _fit(self, data: Iterable[Batch[A]], *, progress: bool) -> dict[str, FittedCurvature[A]]:
         self._check_memory()
-        hessian = self._hessian(data, progress=progress)
-        inverse = DenseInverse.of(hessian, damping=self._regularization)
-        if inverse.lowest is not None:
-            warnings.warn(
-                f"The Hessian has negative eigenvalues, down to {inverse.lowest:.3g}, so with the "
-                f"regularization {self._regularization:g} influences are not those of a minimum. "
-                f"Train longer, or use a regularization above {-inverse.lowest:.3g}.",
-                CurvatureWarning,
-                stacklevel=3,
-            )
-        return inverse
-
-    def _hessian(self, data: Iterable[Batch[A]], *, progress: bool) -> Any:
-        """Return the Hessian of the mean loss over the data, (p, p)."""
-        total: Any = self._objective.zeros(self._n_parameters)
+        start = time.perf_counter()
+        totals: dict[str, Any] = {}
         samples = 0
-        for batch in joined_batches(data, self._objective, label="Hessian", progress=progress):
+        for batch in joined_batches(data, self._objective, label="Curvature", progress=progress):
             n = batch_size(*batch)
-            total = total + n * self._batch_hessian(batch)
             samples += n
-        hessian = total / samples
-        check_finite(hessian, what="Hessian of the mean loss")
-        return hessian
-
-    def _batch_hessian(self, batch: Batch[A]) -> Any:
-        if isinstance(self._objective, SupportsDenseHessian):
-            return self._objective.hessian(batch)
-        p = self._n_parameters
-        none: Any = self._objective.zeros(0)
-        unit = array_namespace(none).eye(p, dtype=none.dtype, device=device(none))
-        return self._objective.hessian_product(unit, batch)
+            for name, objective in self._objectives().items():
+                part = n * curvature_matrix(objective, self._mode, batch)
+                totals[name] = totals[name] + part if name in totals else part
+        seconds = time.perf_counter() - start
+        for name, total in totals.items():
+            check_finite(total, what=f"curvature of block {name!r}")
+        return {
+            name: DenseCurvature(total / samples, name, seconds) for name, total in totals.items()
+        }
 
     def _check_memory(self) -> None:
-        p = self._n_parameters
-        needed = MATRICES_AT_PEAK * p**2 * self.dtype.itemsize
+        widths = [len(block.columns) for block in self._blocks.by_name.values()]
+        needed = MATRICES_AT_PEAK * sum(p**2 for p in widths) * self.dtype.itemsize
         if self._max_memory is None and needed <= ALWAYS_THERE:
             return
         available = self._available_memory() if self._max_memory is None else self._max_memory
         if needed > available:
             raise MemoryLimitError(
-                f"The dense Hessian of {p:,} parameters and its inverse need about "
-                f"{needed / 2**30:,.1f} GiB; {available / 2**30:,.1f} GiB are available. "
-                "Use CgInfluence, which needs only products with the Hessian, or freeze "
-                "parameters that do not matter (`requires_grad_(False)`)."
+                f"The dense curvature of {sum(widths):,} parameters in {len(widths)} blocks and "
+                f"its inverse need about {needed / 2**30:,.1f} GiB; {available / 2**30:,.1f} GiB "
+                "are available. Use CgInfluence, which needs only products with the curvature, "
+                "smaller blocks, or freeze parameters that do not matter "
+                "(`requires_grad_(False)`)."
             )
 
     def _available_memory(self) -> int:
@@ -108,6 +111,39 @@ class DirectInfluence(CurvatureInfluence[A]):
         if isinstance(self._objective, ReportsMemory):
             on_device = self._objective.available_memory()
         return _free_main_memory() if on_device is None else on_device
+
+
+@dataclass(frozen=True)
+class DenseCurvature:
+    """A curvature matrix, (p, p), of a block."""
+
+    matrix: Any
+    block: str
+    seconds: float
+
+    @property
+    def diagnostics(self) -> Diagnostics:
+        """The extreme eigenvalues, computed when they are asked for."""
+        values = array_namespace(self.matrix).linalg.eigvalsh(self.matrix)
+        return Diagnostics(
+            self.seconds,
+            smallest_eigenvalue=float(values[0]),
+            largest_eigenvalue=float(values[-1]),
+        )
+
+    def damped(self, damping: float) -> DenseInverse:
+        """Return (H + λI)⁻¹."""
+        inverse = DenseInverse.of(self.matrix, damping=damping)
+        if inverse.lowest is not None:
+            warnings.warn(
+                f"The curvature of block {self.block!r} has negative eigenvalues, down to "
+                f"{inverse.lowest:.3g}, so with the regularization {damping:g} influences are not "
+                "those of a minimum. Train longer, use the Gauss-Newton matrix, or a "
+                f"regularization above {-inverse.lowest:.3g}.",
+                CurvatureWarning,
+                stacklevel=4,
+            )
+        return inverse
 
 
 def _free_main_memory() -> int:

@@ -83,6 +83,6 @@ def test_a_model_may_be_pickled_before_it_is_fitted():
 
 
 def test_a_direct_model_travels_without_its_training_data():
-    x, y = MLP.batch(5000)
+    x, y = MLP.batch(10_000)
     model = DirectInfluence(MLP.model(), MLP.loss, regularization=5.0).fit([(x, y)], progress=False)
     assert len(cloudpickle.dumps(model)) < x.nbytes / 2

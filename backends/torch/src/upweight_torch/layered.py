@@ -1,0 +1,92 @@
+"""A model and its loss, seen through the layers: what `SupportsLayers` asks for."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from upweight.protocols import LayerStatistics
+from upweight.trees import Batch, Tree
+from upweight_torch.batches import losses_of_samples
+from upweight_torch.flat import Parameters
+from upweight_torch.functional import FunctionalModel
+from upweight_torch.layers import Layer, covered_layers, flat_output, layer_statistics
+from upweight_torch.outputs import output_hessians, sampled_directions
+
+Tensor = torch.Tensor
+Loss = Callable[[Any, Any], Tensor]
+
+
+class LayeredModel(ABC):
+    """A snapshot of a model with its loss.
+
+    Args:
+        model: The model; parameters that do not require gradients are constants.
+        loss: Called as `loss(output, y)`, the mean of the losses of the samples of a batch.
+
+    Raises:
+        TypeError: the model is no module, or the loss cannot be called.
+        ModelError: the model cannot be copied.
+    """
+
+    def __init__(self, model: torch.nn.Module, loss: Loss) -> None:
+        if not callable(loss):
+            raise TypeError(f"The loss must be callable as loss(output, y); got {loss!r}.")
+        self._model = FunctionalModel(model)
+        self._loss = loss
+        self._free: Parameters = self._model.trainable
+        self._fixed: Parameters = {}
+        self._layers: tuple[Layer, ...] | None = None
+
+    def layers(
+        self, batch: Batch[Tensor], directions: Tensor | None = None
+    ) -> dict[str, LayerStatistics[Tensor]]:
+        """Return inputs and output gradients of each covered layer, by its name.
+
+        See `upweight.protocols.SupportsLayers`. Covered are `Linear`, `Conv1d` and `Conv2d` without
+        groups whose weight is trainable and has no other use besides; what is covered is found on
+        the first batch. A layer used several times has its uses side by side along t.
+        """
+        x, y = self._prepared(batch)
+        values = {**self._fixed, **self._free}
+        if self._layers is None:
+            self._layers = covered_layers(self._model, values, self._free, x)
+        several = directions is not None and directions.ndim == 3
+
+        def functions(output: Any) -> list[Tensor]:
+            if directions is None:
+                return [losses_of_samples(self._loss, output, y).sum()]
+            flat = flat_output(output)
+            return [(each * flat).sum() for each in (directions if several else directions[None])]
+
+        statistics = layer_statistics(self._model, values, self._layers, x, functions)
+        if several:
+            return statistics
+        return {name: replace(s, gradients=s.gradients[0]) for name, s in statistics.items()}
+
+    def output_hessians(self, batch: Batch[Tensor]) -> Tensor:
+        """Return the Hessian of the loss of each sample in its output, (n, c, c)."""
+        output, y = self._outputs(batch)
+        return output_hessians(self._loss, output, y)
+
+    def sampled_directions(self, batch: Batch[Tensor], rng: np.random.Generator) -> Tensor:
+        """Return gradients in the output for labels drawn from the prediction, (n, c).
+
+        See `upweight.protocols.SupportsLayers`.
+        """
+        output, y = self._outputs(batch)
+        return sampled_directions(self._loss, output, y, rng)
+
+    def _outputs(self, batch: Batch[Tensor]) -> tuple[Any, Tree[Tensor]]:
+        x, y = self._prepared(batch)
+        with torch.no_grad():
+            return self._model({**self._fixed, **self._free}, x), y
+
+    @abstractmethod
+    def _prepared(self, batch: Batch[Tensor]) -> Batch[Tensor]:
+        """Check a batch and bring it to the device of the model."""

@@ -1,0 +1,180 @@
+r"""Factored gradients of samples, whose second moment is the Fisher matrix of each layer.
+
+With \(u_d\) such that \(\sum_d u_d u_d^\top = H_\ell\), exactly or in expectation, the generalised
+Gauss-Newton matrix is the mean over samples of \(\sum_d (J^\top u_d)(J^\top u_d)^\top\); for losses
+that are negative log-likelihoods of exponential families it is the Fisher matrix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+
+import numpy as np
+from array_api_compat import array_namespace
+
+from upweight.checks import batch_size
+from upweight.errors import IndefiniteCurvatureError, UnsupportedCurvatureError
+from upweight.models._data import KEEP_BYTES
+from upweight.trees import Batch, map_leaves
+
+if TYPE_CHECKING:
+    from upweight.models._data import TrainingData
+    from upweight.protocols import LayerStatistics, SupportsLayers
+
+A = TypeVar("A")
+
+#: Numbers in the Hessians in the output that are formed at a time.
+HESSIAN_NUMBERS = 2**22
+
+
+class FisherMode(StrEnum):
+    """Where the output gradients come from whose second moment is the curvature.
+
+    `SAMPLED`: labels drawn from the model's prediction. `EXACT`: every direction of the Hessian of
+    the loss in the output. `EMPIRICAL`: the training labels. The strings are accepted, too.
+    """
+
+    SAMPLED = "sampled"
+    EXACT = "exact"
+    EMPIRICAL = "empirical"
+
+
+class LayerFactors(NamedTuple):
+    """What the gradients of one layer are made of.
+
+    Attributes:
+        weight: Name of the weight.
+        bias: Name of the bias, which is the weight of a last input 1, or None.
+        inputs: a, (n, t, i).
+        gradients: g for d directions, (d, n, t, o).
+    """
+
+    weight: str
+    bias: str | None
+    inputs: Any
+    gradients: Any
+
+
+class FisherFactors(Generic[A]):
+    """The factored gradients over training data, which are kept if they are small.
+
+    Every walk gives the same ones, as long as the data comes in the same order.
+
+    Args:
+        objective: The mean loss.
+        data: The training data.
+        mode: Where output gradients come from. A loss whose labels cannot be drawn takes the exact
+            form instead of the sampled one.
+        draws: Labels drawn for each sample.
+        seed: Seed of the labels drawn.
+    """
+
+    def __init__(
+        self,
+        objective: SupportsLayers[A],
+        data: TrainingData[A],
+        *,
+        mode: FisherMode,
+        draws: int,
+        seed: int,
+    ) -> None:
+        self._objective = objective
+        self._data = data
+        self._mode = mode
+        self._draws = draws
+        self._seed = seed
+        self._kept: list[dict[str, LayerFactors]] | None = None
+
+    def __iter__(self) -> Iterator[dict[str, LayerFactors]]:
+        """Yield the factors of each layer, by its name, for each batch.
+
+        Raises:
+            IndefiniteCurvatureError: the loss is not convex in the output of the model.
+        """
+        if self._kept is not None:
+            yield from self._kept
+            return
+        rng = np.random.default_rng(self._seed)
+        kept: list[dict[str, LayerFactors]] | None = []
+        numbers = 0
+        for _, batch in self._data:
+            for factors in self._of_batch(batch, rng):
+                numbers += sum(_size(f.inputs) + _size(f.gradients) for f in factors.values())
+                if kept is not None and 8 * numbers <= KEEP_BYTES:
+                    kept.append(factors)
+                else:
+                    kept = None
+                yield factors
+        self._kept = kept
+
+    def _of_batch(
+        self, batch: Batch[A], rng: np.random.Generator
+    ) -> Iterator[dict[str, LayerFactors]]:
+        directions: Any = None
+        if self._mode is FisherMode.SAMPLED:
+            try:
+                draws = [self._objective.sampled_directions(batch, rng) for _ in range(self._draws)]
+                directions = array_namespace(*draws).stack(draws) / self._draws**0.5
+            except UnsupportedCurvatureError:
+                self._mode = FisherMode.EXACT
+        if self._mode is not FisherMode.EXACT:
+            yield _factors(self._objective.layers(batch, directions))
+            return
+        first: Any = self._objective.output_hessians(sliced(batch, 0, 1))
+        step = max(1, HESSIAN_NUMBERS // first.shape[1] ** 2)
+        for start in range(0, batch_size(*batch), step):
+            piece = sliced(batch, start, start + step)
+            directions = _roots(self._objective.output_hessians(piece))
+            yield _factors(self._objective.layers(piece, directions))
+
+
+def _factors(statistics: Mapping[str, LayerStatistics[Any]]) -> dict[str, LayerFactors]:
+    """Return the statistics with an input 1 for the bias, and an axis of directions."""
+    factors = {}
+    for name, layer in statistics.items():
+        xp = array_namespace(layer.inputs)
+        inputs, gradients = layer.inputs, layer.gradients
+        if layer.bias is not None:
+            inputs = xp.concat([inputs, xp.ones_like(inputs[:, :, :1])], axis=2)
+        if gradients.ndim == 3:
+            gradients = gradients[None, ...]
+        factors[name] = LayerFactors(layer.weight, layer.bias, inputs, gradients)
+    return factors
+
+
+def _roots(hessians: Any) -> Any:
+    r"""Return u with \(\sum_d u_d u_d^\top = H\) for each of n matrices (n, c, c), (d, n, c).
+
+    Raises:
+        IndefiniteCurvatureError: a matrix has a negative eigenvalue.
+    """
+    xp = array_namespace(hessians)
+    values, vectors = xp.linalg.eigh(hessians)
+    largest = xp.max(xp.abs(values))
+    rounding = 10 * values.shape[1] * float(xp.finfo(values.dtype).eps) * float(largest)
+    lowest = float(xp.min(values))
+    if not lowest >= -rounding:
+        raise IndefiniteCurvatureError(
+            "The loss is not convex in the output of the model: its Hessian there has the "
+            f"eigenvalue {lowest:.3g}, so it has no Fisher matrix. Use fisher='empirical', or a "
+            "convex loss."
+        )
+    used = [d for d in range(values.shape[1]) if float(xp.max(values[:, d])) > rounding]
+    roots = vectors * xp.sqrt(xp.where(values > 0, values, 0 * values))[:, None, :]
+    columns = [roots[:, :, d] for d in used or [values.shape[1] - 1]]
+    return xp.stack(columns)
+
+
+def sliced(batch: Batch[Any], start: int, stop: int) -> Batch[Any]:
+    """Return the samples from `start` up to `stop`."""
+    x, y = batch
+    return (
+        map_leaves(lambda leaf: leaf[start:stop, ...], x),
+        map_leaves(lambda leaf: leaf[start:stop, ...], y),
+    )
+
+
+def _size(array: Any) -> int:
+    return int(np.prod(array.shape))

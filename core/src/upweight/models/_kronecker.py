@@ -1,0 +1,105 @@
+"""Curvatures of blocks that are diagonal in a known basis, with absolute or relative damping."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from array_api_compat import array_namespace
+
+from upweight.errors import IndefiniteCurvatureError
+from upweight.linalg.diagonal import DiagonalInverse
+from upweight.linalg.kronecker import KroneckerEigen
+from upweight.models._diagnostics import Diagnostics
+
+
+@dataclass(frozen=True)
+class KroneckerCurvature:
+    """The curvature of the weight of a layer, and of its bias as the weight of a last input 1."""
+
+    eigen: KroneckerEigen
+    has_bias: bool
+    weight_first: bool
+    relative: bool
+    block: str
+    seconds: float
+
+    @property
+    def diagnostics(self) -> Diagnostics:
+        """The extreme eigenvalues."""
+        return _diagnostics(self.eigen.eigenvalues, self.seconds)
+
+    def damped(self, damping: float) -> KroneckerInverse:
+        """Return (H + λI)⁻¹."""
+        values = self.eigen.eigenvalues
+        absolute = _absolute(values, damping, relative=self.relative, block=self.block)
+        return KroneckerInverse(self.eigen, self.has_bias, self.weight_first, absolute)
+
+
+@dataclass(frozen=True)
+class KroneckerInverse:
+    """The inverse of a damped curvature of a layer."""
+
+    eigen: KroneckerEigen
+    has_bias: bool
+    weight_first: bool
+    damping: float
+
+    def solve(self, rows: Any) -> Any:
+        """Return (H + λI)⁻¹ times each row, (k, p of the layer)."""
+        o, i = self.eigen.eigenvalues.shape
+        xp = array_namespace(rows)
+        if not self.has_bias:
+            solved = self.eigen.solve(xp.reshape(rows, (-1, o, i)), damping=self.damping)
+            return xp.reshape(solved, (-1, o * i))
+        split = o * (i - 1) if self.weight_first else o
+        pieces = [rows[:, :split], rows[:, split:]]
+        weight, bias = pieces if self.weight_first else reversed(pieces)
+        joined = xp.concat([xp.reshape(weight, (-1, o, i - 1)), bias[:, :, None]], axis=2)
+        solved = self.eigen.solve(joined, damping=self.damping)
+        weight, bias = xp.reshape(solved[:, :, :-1], (-1, o * (i - 1))), solved[:, :, -1]
+        return xp.concat([weight, bias] if self.weight_first else [bias, weight], axis=1)
+
+
+@dataclass(frozen=True)
+class DiagonalCurvature:
+    """A diagonal curvature (p,) of parameters that no layer covers."""
+
+    diagonal: Any
+    relative: bool
+    block: str
+    seconds: float
+
+    @property
+    def diagnostics(self) -> Diagnostics:
+        """The extreme eigenvalues."""
+        return _diagnostics(self.diagonal, self.seconds)
+
+    def damped(self, damping: float) -> DiagonalInverse:
+        """Return (H + λI)⁻¹."""
+        absolute = _absolute(self.diagonal, damping, relative=self.relative, block=self.block)
+        return DiagonalInverse(self.diagonal + absolute)
+
+
+def _absolute(values: Any, damping: float, *, relative: bool, block: str) -> float:
+    """Return λ in units of the curvature, after a check that the damped curvature is regular."""
+    xp = array_namespace(values)
+    absolute = damping * float(xp.mean(values)) if relative else damping
+    smallest, largest = float(xp.min(values)) + absolute, float(xp.max(values)) + absolute
+    if not smallest > float(xp.finfo(values.dtype).eps) * largest:
+        raise IndefiniteCurvatureError(
+            f"The curvature of block {block!r}, with eigenvalues from {smallest - absolute:.3g} to "
+            f"{largest - absolute:.3g}, is singular with the damping {absolute:g}. Use a larger "
+            "regularization with damping='absolute', or freeze parameters that the loss does not "
+            "depend on."
+        )
+    return absolute
+
+
+def _diagnostics(values: Any, seconds: float) -> Diagnostics:
+    xp = array_namespace(values)
+    return Diagnostics(
+        seconds,
+        smallest_eigenvalue=float(xp.min(values)),
+        largest_eigenvalue=float(xp.max(values)),
+    )

@@ -1,0 +1,217 @@
+"""Influence through Kronecker-factored curvatures of layers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
+
+from array_api_compat import array_namespace
+
+from upweight.checks import batch_size, check_finite
+from upweight.errors import UnsupportedCurvatureError
+from upweight.influence import BlockMode
+from upweight.linalg.kronecker import KroneckerEigen, second_moments, squared_projections
+from upweight.models._base import CurvatureInfluence, FittedCurvature
+from upweight.models._data import TrainingData
+from upweight.models._fisher import FisherFactors, FisherMode, LayerFactors, sliced
+from upweight.models._kronecker import DiagonalCurvature, KroneckerCurvature
+from upweight.protocols import SupportsLayers
+from upweight.trees import Batch
+
+if TYPE_CHECKING:
+    from upweight.protocols import Objective
+
+A = TypeVar("A")
+
+Damping = Literal["relative", "absolute"]
+Uncovered = Literal["diagonal", "refuse"]
+
+#: Numbers in the gradients of uncovered parameters that are formed at a time.
+GRADIENT_NUMBERS = 2**22
+
+
+class EkfacInfluence(CurvatureInfluence[A]):
+    r"""Influence with the Fisher matrix of each layer, diagonal in a Kronecker eigenbasis (EK-FAC).
+
+    For a layer with inputs a and output gradients g, weight and bias together, the curvature is
+    \((Q_G \otimes Q_A) \Lambda (Q_G \otimes Q_A)^\top\), with \(Q_G\) and \(Q_A\) the eigenvectors
+    of \(\mathbb{E}[g g^\top]\) and \(\mathbb{E}[a a^\top]\), and \(\Lambda\) the mean squares of
+    the gradients in this basis, its best diagonal there. Layers do not interact. A linear model
+    with a quadratic loss has exactly this curvature.
+
+    Args:
+        objective: The mean loss, seen through its derivatives and layers.
+        regularization: The damping \(\lambda\), a number or one for each layer; in units set by
+            `damping`.
+        damping: "relative": \(\lambda\) is a multiple of the mean eigenvalue of the layer;
+            "absolute": it is in units of the curvature.
+        fisher: "sampled": labels are drawn from the prediction of the model; "exact": all
+            directions of the Hessian of the loss in the output, which takes c backward passes for c
+            outputs; "empirical": the training labels. Where the predictive distribution of the loss
+            is not known, "sampled" takes the exact form.
+        corrected: Whether to use \(\Lambda\); without, the curvature is the Kronecker product
+            itself (K-FAC), which takes one pass less.
+        uncovered: What becomes of parameters outside of linear and convolution layers, or tied
+            ones: "diagonal": their curvature is the mean of the squared loss gradients; "refuse":
+            an error.
+        draws: Labels drawn for each training sample.
+        seed: Seed of the labels drawn.
+        measurement: What is measured on test samples instead of the loss, as an objective.
+
+    Raises:
+        ValueError: an option is unknown, or the regularization negative or named for other blocks.
+        UnsupportedCurvatureError: the objective does not know layers.
+
+    References:
+        George et al., "Fast Approximate Natural Gradient Descent in a Kronecker-factored
+        Eigenbasis", NeurIPS 2018, section 3.1, equations (5) and (6); Grosse et al., "Studying
+        Large Language Model Generalization with Influence Functions", 2023, section 3.1.
+    """
+
+    def __init__(
+        self,
+        objective: Objective[A],
+        *,
+        regularization: float | Mapping[str, float] = 0.1,
+        damping: Damping = "relative",
+        fisher: FisherMode | Literal["sampled", "exact", "empirical"] = FisherMode.SAMPLED,
+        corrected: bool = True,
+        uncovered: Uncovered = "diagonal",
+        draws: int = 1,
+        seed: int = 0,
+        measurement: Objective[A] | None = None,
+    ) -> None:
+        super().__init__(
+            objective,
+            regularization=regularization,
+            block_structure=BlockMode.LAYER_WISE,
+            measurement=measurement,
+        )
+        if not isinstance(objective, SupportsLayers):
+            raise UnsupportedCurvatureError(
+                f"EK-FAC needs inputs and output gradients of layers, and "
+                f"{type(objective).__name__} does not give them. Use CgInfluence."
+            )
+        _check_option("damping", damping, get_args(Damping))
+        _check_option("uncovered", uncovered, get_args(Uncovered))
+        if draws < 1:
+            raise ValueError(f"`draws` must be at least 1; got {draws!r}.")
+        self._relative = damping == "relative"
+        self._fisher = FisherMode(fisher)
+        self._corrected = corrected
+        self._uncovered = uncovered
+        self._draws = draws
+        self._seed = seed
+
+    def _fit(self, data: Iterable[Batch[A]], *, progress: bool) -> dict[str, FittedCurvature[A]]:
+        start = time.perf_counter()
+        kept = TrainingData(data, self._objective, progress=progress)
+        objective: Any = self._objective
+        factors = FisherFactors(
+            objective, kept, mode=self._fisher, draws=self._draws, seed=self._seed
+        )
+        eigen, layers = _kronecker_eigen(factors, kept.n_samples)
+        layer_of = self._layer_of_block(layers)
+        if self._corrected:
+            eigen = _with_corrected_eigenvalues(eigen, factors, kept.n_samples)
+        diagonals = self._diagonals(kept, set(self.block_names) - set(layer_of))
+        seconds = time.perf_counter() - start
+        curvatures: dict[str, FittedCurvature[A]] = {}
+        for block in self.block_names:
+            if block in diagonals:
+                curvatures[block] = DiagonalCurvature(
+                    diagonals[block], self._relative, block, seconds
+                )
+            else:
+                layer = layers[layer_of[block]]
+                first = self._blocks.by_name[block].parameters[0]
+                curvatures[block] = KroneckerCurvature(
+                    eigen[layer_of[block]],
+                    layer.bias is not None,
+                    first == layer.weight,
+                    self._relative,
+                    block,
+                    seconds,
+                )
+        return curvatures
+
+    def _layer_of_block(self, layers: Mapping[str, LayerFactors]) -> dict[str, str]:
+        """Return the layer that each block consists of, where there is one."""
+        names = {
+            frozenset({layer.weight, layer.bias} - {None}): name for name, layer in layers.items()
+        }
+        found = {
+            block: names[frozenset(division.parameters)]
+            for block, division in self._blocks.by_name.items()
+            if frozenset(division.parameters) in names
+        }
+        missed = [
+            parameter
+            for block, division in self._blocks.by_name.items()
+            if block not in found
+            for parameter in division.parameters
+        ]
+        if missed and self._uncovered == "refuse":
+            raise UnsupportedCurvatureError(
+                f"The parameters {missed} do not belong to a layer that EK-FAC covers. Freeze them "
+                "(`requires_grad`), or use uncovered='diagonal'."
+            )
+        return found
+
+    def _diagonals(self, data: TrainingData[A], blocks: set[str]) -> dict[str, Any]:
+        """Return the mean of the squared gradients in the parameters of blocks."""
+        totals: dict[str, Any] = {}
+        for block in blocks:
+            objective = self._objective.restrict(self._blocks.by_name[block].parameters)
+            step = max(1, GRADIENT_NUMBERS // len(self._blocks.by_name[block].columns))
+            for _, batch in data:
+                for start in range(0, batch_size(*batch), step):
+                    gradients: Any = objective.gradients(sliced(batch, start, start + step))
+                    part = array_namespace(gradients).sum(gradients**2, axis=0)
+                    totals[block] = totals[block] + part if block in totals else part
+        return {block: total / data.n_samples for block, total in totals.items()}
+
+
+def _kronecker_eigen(
+    factors: FisherFactors[Any], n_samples: int
+) -> tuple[dict[str, KroneckerEigen], dict[str, LayerFactors]]:
+    """Return the eigendecomposition of G ⊗ A of each layer, and which layers there are.
+
+    Inputs are averaged over samples and positions, gradients over samples and summed over
+    positions: the mean of Σ_t g_t a_tᵀ squared, if positions are independent.
+    """
+    totals: dict[str, tuple[Any, Any, int]] = {}
+    layers: dict[str, LayerFactors] = {}
+    for batch in factors:
+        for name, layer in batch.items():
+            a, g = second_moments(layer.inputs, layer.gradients)
+            positions = layer.inputs.shape[0] * layer.inputs.shape[1]
+            if name in totals:
+                a, g, positions = (
+                    sum(pair) for pair in zip(totals[name], (a, g, positions), strict=True)
+                )
+            totals[name] = a, g, positions
+            layers[name] = layer._replace(inputs=None, gradients=None)
+    eigen = {}
+    for name, (a, g, positions) in totals.items():
+        for moment in (a, g):
+            check_finite(moment, what=f"curvature of layer {name!r}")
+        eigen[name] = KroneckerEigen.of(g / n_samples, a / max(1, positions))
+    return eigen, layers
+
+
+def _with_corrected_eigenvalues(
+    eigen: Mapping[str, KroneckerEigen], factors: FisherFactors[Any], n_samples: int
+) -> dict[str, KroneckerEigen]:
+    totals: dict[str, Any] = {}
+    for batch in factors:
+        for name, layer in batch.items():
+            part = squared_projections(eigen[name], layer.inputs, layer.gradients)
+            totals[name] = totals[name] + part if name in totals else part
+    return {name: eigen[name].corrected(total / n_samples) for name, total in totals.items()}
+
+
+def _check_option(name: str, value: object, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ValueError(f"`{name}` must be one of {list(allowed)}; got {value!r}.")
