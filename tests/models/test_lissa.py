@@ -7,8 +7,8 @@ from blockwise import dense_curvature, dense_factors, problem, split
 from curvatures import Softmax
 from oracle import relative_error
 
-from upweight import ConvergenceWarning, DataError, DivergenceError, IndefiniteCurvatureError
-from upweight.models import LissaInfluence, _data
+from upweight import ConvergenceWarning, DivergenceError, IndefiniteCurvatureError
+from upweight.models import LissaInfluence
 
 REGULARIZATION = 0.1
 RTOL = {"float64": 1e-8, "float32": 2e-5}
@@ -213,91 +213,3 @@ def test_another_damping_needs_no_other_fit(xp, scale):
     expected = dense_factors(objective, train, test, regularization=1)
     assert relative_error(other, expected) < TOLERANCES["float64"]
     assert np.array_equal(np.asarray(model.influence_factors(*test)), before)
-
-
-class Loader:
-    """Makes batches of samples by a function of its own, and counts how often it is walked."""
-
-    def __init__(self, samples, collate):
-        self.samples, self.collate, self.walks = samples, collate, 0
-
-    def __iter__(self):
-        self.walks += 1
-        for start in range(0, len(self.samples), 16):
-            yield self.collate(self.samples[start : start + 16])
-
-
-@pytest.mark.parametrize("keep", [True, False])
-def test_the_loader_of_the_user_makes_the_batches(monkeypatch, keep):
-    objective, (x, y), test = problem(xp=np)
-    loader = Loader(
-        [{"features": f"{row.tolist()}", "label": label} for row, label in zip(x, y, strict=True)],
-        lambda samples: (
-            np.array([[float(v) for v in s["features"][1:-1].split(",")] for s in samples]),
-            np.array([s["label"] for s in samples]),
-        ),
-    )
-    if not keep:
-        monkeypatch.setattr(_data, "KEEP_BYTES", 0)
-    factors = fitted(objective, loader).influence_factors(*test)
-    expected = dense_factors(objective, (x, y), test, regularization=REGULARIZATION)
-    assert relative_error(factors, expected) < TOLERANCES["float64"]
-    assert (loader.walks == 1) is keep
-
-
-def test_batches_are_not_joined_although_the_model_could_take_more():
-    class Joining(Softmax):
-        seen = ()
-
-        def suggested_batch_size(self, batch):
-            return 1000
-
-        def hessian_product(self, rows, batch):
-            Joining.seen += (len(batch[1]),)
-            return super().hessian_product(rows, batch)
-
-    objective, train, test = problem(xp=np)
-    fitted(Joining(objective.weight, objective.bias), split(train, [40, 60])).influences(*test)
-    assert set(Joining.seen) == {40, 60}
-
-
-def test_data_that_changes_is_refused(monkeypatch):
-    monkeypatch.setattr(_data, "KEEP_BYTES", 0)
-    objective, train, test = problem(xp=np)
-    batches = split(train, [64, 36])
-    model = fitted(objective, batches)
-    batches.pop()
-    with pytest.raises(DataError, match="held 100 samples when it was first read and 64 now"):
-        model.influence_factors(*test)
-
-
-def test_no_curvature_and_no_damping_is_refused():
-    class Flat(Softmax):
-        def hessian_product(self, rows, batch):
-            return 0 * rows
-
-    objective, train, _ = problem(xp=np)
-    with pytest.raises(IndefiniteCurvatureError, match="is zero"):
-        fitted(Flat(objective.weight, objective.bias), [train], regularization=0)
-
-
-@pytest.mark.parametrize(
-    "option",
-    [
-        {"rtol": 0.0},
-        {"rtol": float("nan")},
-        {"scale": 0.0},
-        {"scale": -1.0},
-        {"scale": float("inf")},
-        {"maxiter": 0},
-        {"maxiter": 1.5},
-        {"repeats": 0},
-        {"repeats": True},
-        {"seed": -1},
-    ],
-    ids=str,
-)
-def test_an_option_without_meaning_is_refused_by_its_name(option):
-    ((name, value),) = option.items()
-    with pytest.raises(ValueError, match=f"`{name}` must be .*; got {value!r}"):
-        LissaInfluence(problem(xp=np)[0], **option)

@@ -116,6 +116,16 @@ class CurvatureInfluence(InfluencesByBlock[A]):
         """How the fit went, by block."""
         return {name: fitted.diagnostics for name, fitted in self._fitted().items()}
 
+    @property
+    def solve_diagnostics(self) -> Mapping[str, Diagnostics]:
+        """How the last solve went, by block; empty before the first and for direct methods.
+
+        With several threads, the solve that ended last.
+        """
+        self._fitted()
+        told = {name: getattr(i, "diagnostics", None) for name, i in self._inverses.items()}
+        return {name: diagnostics for name, diagnostics in told.items() if diagnostics is not None}
+
     def fit(self, data: Iterable[Batch[A]], *, progress: bool = True) -> Self:
         """Fit the curvature of the mean loss over the training data and return this object.
 

@@ -101,16 +101,6 @@ class LissaInfluence(CurvatureInfluence[A]):
                 raise ValueError(f"`{name}` must be an integer of at least {least}; got {value!r}.")
         self._options = LissaOptions(rtol, maxiter, scale, repeats, seed)
 
-    @property
-    def solve_diagnostics(self) -> Mapping[str, Diagnostics]:
-        """How the last solve went, by block; empty before the first.
-
-        With several threads, the solve that ended last.
-        """
-        self._fitted()
-        inverses: Any = self._inverses
-        return {name: i.diagnostics for name, i in inverses.items() if i.diagnostics is not None}
-
     def _fit(self, data: Iterable[Batch[A]], *, progress: bool) -> dict[str, FittedCurvature[A]]:
         start = time.perf_counter()
         kept = TrainingData(data, self._objective, progress=progress, join=False)
