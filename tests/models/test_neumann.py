@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from oracle import relative_error
 
-from upweight.linalg.neumann import GrowthError, largest_eigenvalue, neumann_series, random_row
+from upweight.linalg.neumann import GrowthError, largest_eigenvalue, neumann_series
+from upweight.linalg.random import gaussian_rows
 
 SHAPES = [(1, 4), (5, 3), (3, 40), (1, 1)]
 RTOL = 1e-9
@@ -155,7 +156,7 @@ def test_the_right_hand_sides_are_not_changed(xp):
 
 @pytest.mark.parametrize("values", [[3.0, 1, 0.1], [-3.0, 1, 0.1], [0.0, 0, 0]])
 def test_the_largest_eigenvalue_is_found_from_below(xp, values):
-    start = random_row(xp.zeros((0, 3)), np.random.default_rng(0))
+    start = gaussian_rows(np.random.default_rng(0), xp.zeros((0, 3)), 1)
     matrix = xp.asarray(np.diag(values))
     found, _ = largest_eigenvalue(lambda v: v @ matrix, start)
     assert found == pytest.approx(abs(values[0]), rel=1e-6)
@@ -163,7 +164,7 @@ def test_the_largest_eigenvalue_is_found_from_below(xp, values):
 
 def test_a_similar_matrix_needs_few_products(xp):
     matrix, _ = spd(k=1, p=30)
-    start = random_row(xp.zeros((0, 30)), np.random.default_rng(0))
+    start = gaussian_rows(np.random.default_rng(0), xp.zeros((0, 30)), 1)
     _, row = largest_eigenvalue(lambda v: v @ xp.asarray(matrix), start)
     products = []
 

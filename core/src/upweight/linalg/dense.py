@@ -11,6 +11,7 @@ import numpy as np
 from array_api_compat import array_namespace, device
 
 from upweight.errors import IndefiniteCurvatureError
+from upweight.linalg.random import gaussian_rows
 
 Array = Any
 
@@ -102,8 +103,7 @@ def _inverse_of_lower(matrix: Array) -> Array:
 def _norm(product: Callable[[Array], Array], like: Array) -> float:
     """Estimate the largest eigenvalue of a positive definite matrix by power iteration."""
     xp = array_namespace(like)
-    start = np.random.default_rng(0).standard_normal((1, like.shape[0])).tolist()
-    row = xp.asarray(start, dtype=like.dtype, device=device(like))
+    row = gaussian_rows(np.random.default_rng(0), like, 1)
     norm = xp.linalg.vector_norm(row)
     for _ in range(POWER_STEPS):
         row = product(row / norm)

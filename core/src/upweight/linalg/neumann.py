@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from array_api_compat import array_namespace, device
 
 Array = Any
@@ -168,12 +167,6 @@ def largest_eigenvalue(
             break
         row = moved / norm
     return norm, row
-
-
-def random_row(like: Array, rng: np.random.Generator) -> Array:
-    """Return a row of normal numbers of the width and type of `like`, (1, p)."""
-    numbers = rng.standard_normal((1, like.shape[1])).tolist()
-    return array_namespace(like).asarray(numbers, dtype=like.dtype, device=device(like))
 
 
 def _norms(rows: Array) -> Array:

@@ -15,6 +15,11 @@ def gaussian_rows(rng: np.random.Generator, like: Array, k: int) -> Array:
     return _as_rows(rng.standard_normal((k, like.shape[1])), like)
 
 
+def sign_rows(rng: np.random.Generator, like: Array, k: int) -> Array:
+    """Return k rows of independent random signs, with the width of `like`, (k, p)."""
+    return _as_rows(rng.choice([-1.0, 1.0], (k, like.shape[1])), like)
+
+
 def orthonormal_rows(rng: np.random.Generator, like: Array, k: int) -> Array:
     """Return an orthonormal basis of a random subspace of k ≤ p dimensions, (k, p)."""
     xp = array_namespace(like)
@@ -34,7 +39,7 @@ def complement_probes(rng: np.random.Generator, basis: Array, k: int) -> Array:
     """
     xp = array_namespace(basis)
     m, p = basis.shape
-    signs = _as_rows(rng.choice([-1.0, 1.0], (k if m < p else 0, p)), basis)
+    signs = sign_rows(rng, basis, k if m < p else 0)
     return signs - (signs @ xp.matrix_transpose(basis)) @ basis
 
 

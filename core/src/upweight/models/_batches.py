@@ -11,7 +11,8 @@ import numpy as np
 
 from upweight.checks import check_finite
 from upweight.influence import SecondOrderMode
-from upweight.linalg.neumann import largest_eigenvalue, random_row
+from upweight.linalg.neumann import largest_eigenvalue
+from upweight.linalg.random import gaussian_rows
 from upweight.models._curvature import curvature_product
 from upweight.models._data import TrainingData
 from upweight.trees import Batch
@@ -46,7 +47,7 @@ class BatchCurvatures:
 
     def largest_eigenvalue(self, seed: int) -> float:
         """Return an estimate of the largest eigenvalue of any batch, found in one pass."""
-        row = random_row(self.objective.zeros(1), np.random.default_rng(seed))
+        row = gaussian_rows(np.random.default_rng(seed), self.objective.zeros(1), 1)
         largest = 0.0
         for index, product in enumerate(self.products()):
             value, row = largest_eigenvalue(product, row, similar=index > 0)

@@ -72,7 +72,9 @@ class Blocks:
             return only
         pieces = [rows[name] for name in self.by_name]
         order = np.argsort(np.concatenate([block.columns for block in self.by_name.values()]))
-        return _columns(array_namespace(*pieces).concat(pieces, axis=1), order)
+        joined = array_namespace(*pieces).concat(pieces, axis=1)
+        in_order = bool(np.all(order[:-1] < order[1:]))  # as blocks of layers usually are
+        return joined if in_order else _columns(joined, order)
 
     def isolate(self, rows: Any) -> Any:
         """Return, for each block in turn, the rows with all other columns zero, (blocks · k, p)."""

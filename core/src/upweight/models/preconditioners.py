@@ -13,6 +13,7 @@ from array_api_compat import array_namespace, device
 from upweight.linalg.diagonal import DiagonalInverse
 from upweight.linalg.low_rank import LowRankInverse
 from upweight.linalg.nystroem import NystroemApproximation, nystroem
+from upweight.linalg.random import sign_rows
 from upweight.models._diagnostics import Diagnostics
 from upweight.models._low_rank import checked_count
 from upweight.models.ekfac import EkfacInfluence
@@ -59,16 +60,15 @@ class JacobiPreconditioner:
     def fit(self, operator: CurvatureOperator[Any]) -> DiagonalCurvature:
         """Return the diagonal of the curvature."""
         start = time.perf_counter()
-        none: Any = operator.objective.zeros(0)
-        xp = array_namespace(none)
-        p = none.shape[1]
+        like: Any = operator.objective.zeros(1)
+        xp = array_namespace(like)
+        p = like.shape[1]
         if p <= self.probes:
-            probes = np.eye(p)
+            rows, weight = xp.eye(p, dtype=like.dtype, device=device(like)), 1.0
         else:
-            probes = np.random.default_rng(self.seed).choice([-1.0, 1.0], (self.probes, p))
-        rows = xp.asarray(probes.tolist(), dtype=none.dtype, device=device(none))
-        scale = 1.0 if p <= self.probes else 1.0 / self.probes
-        diagonal = xp.abs(scale * xp.sum(rows * operator(rows), axis=0))
+            rng = np.random.default_rng(self.seed)
+            rows, weight = sign_rows(rng, like, self.probes), 1 / self.probes
+        diagonal = xp.abs(weight * xp.sum(rows * operator(rows), axis=0))
         return DiagonalCurvature(diagonal, Diagnostics(time.perf_counter() - start))
 
 
