@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, runtime_checkable
 
-from upweight.trees import Batch
+from upweight.trees import Batch, Tree
 
 if TYPE_CHECKING:
     import numpy as np
@@ -122,6 +122,19 @@ class SupportsLayers(Protocol[A]):
 
 
 @runtime_checkable
+class SupportsOutputGradients(Protocol[A]):
+    """An objective that pulls directions in the outputs of samples back to the parameters."""
+
+    def output_gradients(self, batch: Batch[A], directions: A) -> A:
+        r"""Return \(J^\top u\) for each sample, with J the Jacobian of its c outputs, (d, n, p).
+
+        Args:
+            batch: n samples.
+            directions: d directions u for each sample, (d, n, c).
+        """
+
+
+@runtime_checkable
 class SupportsDenseHessian(Protocol[A]):
     """An objective that builds the whole Hessian cheaper than by products with unit vectors."""
 
@@ -150,6 +163,24 @@ class InverseCurvature(Protocol[A]):
 
     def solve(self, rows: A) -> A:
         """Return (H + λI)⁻¹ times each row, (k, p)."""
+
+
+@runtime_checkable
+class SupportsCompactFactors(Protocol[A]):
+    """An influence model that needs fewer numbers of a test sample than one for each parameter.
+
+    Calculators hold compact factors in place of influence factors where they are smaller.
+    """
+
+    @property
+    def compact_width(self) -> int:
+        """Number q of numbers for each sample."""
+
+    def compact_factors(self, x: Tree[A], y: Tree[A]) -> A:
+        """Return what `influences_from_compact_factors` needs to know of n test samples, (n, q)."""
+
+    def influences_from_compact_factors(self, compact_factors: A, x: Tree[A], y: Tree[A]) -> A:
+        """Return the influences, mode "up", of n training samples on k test samples, (k, n)."""
 
 
 class NumpyConverter(Protocol[A]):

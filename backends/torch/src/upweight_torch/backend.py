@@ -11,6 +11,7 @@ from upweight_torch.influence import (
     DirectInfluence,
     EkfacInfluence,
     GradientInfluence,
+    GramInfluence,
     InverseHarmonicMeanInfluence,
     LissaInfluence,
     NystroemSketchInfluence,
@@ -33,12 +34,14 @@ torch_backend = Backend(
             "inverse_harmonic_mean": InverseHarmonicMeanInfluence,
             "ekfac": EkfacInfluence,
             "gradient": GradientInfluence,
+            "gram": GramInfluence,
         }
     ),
     capabilities=frozenset(
         {
             "SupportsGaussNewton",
             "SupportsLayers",
+            "SupportsOutputGradients",
             "SupportsDenseHessian",
             "SuggestsBatchSize",
             "ReportsMemory",

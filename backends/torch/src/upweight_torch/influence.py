@@ -172,6 +172,38 @@ class LissaInfluence(models.LissaInfluence[torch.Tensor]):
         )
 
 
+class GramInfluence(models.GramInfluence[torch.Tensor]):
+    """`upweight.models.GramInfluence` for a torch model: Gauss-Newton, solved in the dual."""
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        loss: Loss,
+        *,
+        regularization: float = 1.0,
+        damping: Literal["relative", "absolute"] = "relative",
+        directions: int | None = 2,
+        landmarks: int | None = None,
+        second_order_mode: SecondOrderMode
+        | Literal["gauss_newton", "empirical_fisher"] = SecondOrderMode.GAUSS_NEWTON,
+        measurement: Loss | None = None,
+        max_memory: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        objective = TorchObjective(model, loss)
+        super().__init__(
+            objective,
+            regularization=regularization,
+            damping=damping,
+            directions=directions,
+            landmarks=landmarks,
+            second_order_mode=second_order_mode,
+            measurement=_measuring(objective, measurement),
+            max_memory=max_memory,
+            seed=seed,
+        )
+
+
 class InverseHarmonicMeanInfluence(models.InverseHarmonicMeanInfluence[torch.Tensor]):
     """`upweight.models.InverseHarmonicMeanInfluence` for a torch model: the closed form of DataInf."""
 

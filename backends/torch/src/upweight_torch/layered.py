@@ -9,12 +9,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.func import vjp, vmap
+from torch.utils._pytree import tree_map  # noqa: PLC2701  # the trees that torch.func maps over; they have no public name
 
 from upweight.protocols import LayerStatistics
 from upweight.trees import Batch, Tree
 from upweight_torch.batches import losses_of_samples
 from upweight_torch.flat import Parameters
 from upweight_torch.functional import FunctionalModel
+from upweight_torch.kernels import twice_differentiable_kernels
 from upweight_torch.layers import Layer, covered_layers, flat_output, layer_statistics
 from upweight_torch.outputs import output_hessians, sampled_directions
 
@@ -82,6 +85,27 @@ class LayeredModel(ABC):
         output, y = self._outputs(batch)
         return sampled_directions(self._loss, output, y, rng)
 
+    def output_gradients(self, batch: Batch[Tensor], directions: Tensor) -> Tensor:
+        """Return Jᵀu for each sample, with J the Jacobian of its c outputs, (d, n, p).
+
+        See `upweight.protocols.SupportsOutputGradients`.
+        """
+        x, _ = self._prepared(batch)
+
+        def pulled_back(x: Any, rows: Tensor) -> Parameters:
+            def output(free: Parameters) -> Tensor:
+                one = tree_map(lambda leaf: leaf.unsqueeze(0), x)
+                return flat_output(self._model({**self._fixed, **free}, one))[0]
+
+            _, pull, *_ = vjp(output, self._free)
+            pulled: Parameters = vmap(lambda row: pull(row)[0])(rows)
+            return pulled
+
+        with twice_differentiable_kernels():
+            rows = directions.movedim(0, 1)
+            gradients: Parameters = vmap(pulled_back, chunk_size=self._capacity())(x, rows)
+        return torch.cat([value.flatten(2) for value in gradients.values()], dim=2).movedim(0, 1)
+
     def _outputs(self, batch: Batch[Tensor]) -> tuple[Any, Tree[Tensor]]:
         x, y = self._prepared(batch)
         with torch.no_grad():
@@ -90,3 +114,7 @@ class LayeredModel(ABC):
     @abstractmethod
     def _prepared(self, batch: Batch[Tensor]) -> Batch[Tensor]:
         """Check a batch and bring it to the device of the model."""
+
+    @abstractmethod
+    def _capacity(self) -> int:
+        """Return how many samples have activations that fit the working memory."""

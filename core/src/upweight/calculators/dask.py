@@ -8,6 +8,7 @@ from uuid import uuid4
 
 from upweight.calculators._checks import bytes_of, check_fitted
 from upweight.calculators._chunks import check_chunks, check_factor_chunks, merged_chunks
+from upweight.calculators._factors import Factors
 from upweight.errors import ThreadSafetyViolationError
 from upweight.influence import (
     InfluenceFunctionModel,
@@ -62,7 +63,10 @@ class DaskInfluenceCalculator(Generic[A]):
     ) -> None:
         check_fitted(influence_function_model)
         self._max_memory = bytes_of(max_memory)
-        self._n_parameters = influence_function_model.n_parameters
+        self._primal = Factors.of(influence_function_model)
+        self._factors = {
+            mode: Factors.smallest(influence_function_model, mode) for mode in InfluenceMode
+        }
         self._dtype = influence_function_model.dtype
         self._converter = converter
         # What stands for the model in a graph: one key that all tasks refer to, or a future.
@@ -92,15 +96,7 @@ class DaskInfluenceCalculator(Generic[A]):
             InvalidDimensionChunksError: an array is chunked along another axis than the samples.
             UnalignedChunksError: the arrays are not chunked alike along the samples.
         """
-        check_chunks(x, y)
-        converter, build = self._converter, _batch_builder(self._converter, x, y)
-
-        def factors(model: Any, *arrays: NDArray[Any]) -> NDArray[Any]:
-            return converter.to_numpy(model.influence_factors(*build(arrays)))
-
-        return self._blocks(
-            factors, "factors", (0, -1), [], (x, y), new_axes={-1: self._n_parameters}
-        )
+        return self._solved(self._primal, x, y)
 
     def self_influences(self, x: DaskTree, y: DaskTree) -> da.Array:
         """Return the influence of each sample on itself, lazily, without those on the others.
@@ -154,8 +150,8 @@ class DaskInfluenceCalculator(Generic[A]):
         x_train, y_train = both_or_default(x, y, default=(x_test, y_test))
         mode = InfluenceMode(mode)
         check_chunks(x_train, y_train)
-        factors = self.influence_factors(x_test, y_test)
-        return self.influences_from_factors(factors, x_train, y_train, mode)
+        form = self._factors[mode]
+        return self._influences(form, self._solved(form, x_test, y_test), x_train, y_train, mode)
 
     def influences_from_factors(
         self,
@@ -181,18 +177,31 @@ class DaskInfluenceCalculator(Generic[A]):
             InvalidDimensionChunksError: an array is chunked along another axis than the samples.
             UnalignedChunksError: the arrays of a batch are not chunked alike along the samples.
         """
-        mode = InfluenceMode(mode)
+        return self._influences(self._primal, z_test_factors, x, y, InfluenceMode(mode))
+
+    def _solved(self, form: Factors, x: DaskTree, y: DaskTree) -> da.Array:
         check_chunks(x, y)
-        check_factor_chunks(z_test_factors, self._n_parameters)
-        rows = self._max_memory // (self._n_parameters * self._dtype.itemsize)
-        grouped = z_test_factors.rechunk({0: merged_chunks(z_test_factors.chunks[0], rows)})
+        converter, build = self._converter, _batch_builder(self._converter, x, y)
+
+        def factors(model: Any, *arrays: NDArray[Any]) -> NDArray[Any]:
+            return converter.to_numpy(form.solve(model, *build(arrays)))
+
+        return self._blocks(factors, "factors", (0, -1), [], (x, y), new_axes={-1: form.width})
+
+    def _influences(
+        self, form: Factors, factors: da.Array, x: DaskTree, y: DaskTree, mode: InfluenceMode
+    ) -> da.Array:
+        check_chunks(x, y)
+        check_factor_chunks(factors, form.width)
+        rows = self._max_memory // (form.width * self._dtype.itemsize)
+        grouped = factors.rechunk({0: merged_chunks(factors.chunks[0], rows)})
         shape = perturbed_leaf(x).shape[1:] if mode is InfluenceMode.Perturbation else ()
 
         converter, build = self._converter, _batch_builder(self._converter, x, y)
 
         def influences(model: Any, rows: NDArray[Any], *arrays: NDArray[Any]) -> NDArray[Any]:
-            factors = converter.from_numpy(rows)
-            return converter.to_numpy(model.influences_from_factors(factors, *build(arrays), mode))
+            held = converter.from_numpy(rows)
+            return converter.to_numpy(form.influences(model, held, *build(arrays), mode))
 
         input_axes = tuple(range(-2, -2 - len(shape), -1))
         return self._blocks(

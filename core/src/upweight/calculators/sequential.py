@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Any, Generic, TypeVar
 
@@ -11,6 +12,7 @@ from array_api_compat import array_namespace
 
 from upweight.arrays import LazyChunkSequence, NestedLazyChunkSequence
 from upweight.calculators._checks import bytes_of, check_fitted
+from upweight.calculators._factors import Factors
 from upweight.calculators._order import StableOrder
 from upweight.checks import as_batch, batch_size, check_reusable, located
 from upweight.errors import DataError
@@ -103,10 +105,11 @@ class SequentialInfluenceCalculator(Generic[A]):
         test, train = StableOrder(test_data, name="test"), StableOrder(train_data, name="training")
 
         def groups() -> Iterator[Iterator[Sequence[A]]]:
-            row_bytes = self._row_bytes(train, length_of(train_data), mode)
+            form = Factors.smallest(self._model, mode)
+            row_bytes = self._row_bytes(train, length_of(train_data), form, mode)
             test.probe()
-            factors = _computed(test, self._model.influence_factors, name="test")
-            return self._groups(factors, train, mode, row_bytes)
+            factors = _computed(test, partial(form.solve, self._model), name="test")
+            return self._groups(factors, train, form, mode, row_bytes)
 
         shape = (length_of(test_data), length_of(train_data))
         return NestedLazyChunkSequence(groups, shape=shape, progress=self._progress)
@@ -138,8 +141,9 @@ class SequentialInfluenceCalculator(Generic[A]):
         check_reusable(z_test_factors)
 
         def groups() -> Iterator[Iterator[Sequence[A]]]:
-            row_bytes = self._row_bytes(train, length_of(train_data), mode)
-            return self._groups(iter(z_test_factors), train, mode, row_bytes)
+            form = Factors.of(self._model)
+            row_bytes = self._row_bytes(train, length_of(train_data), form, mode)
+            return self._groups(iter(z_test_factors), train, form, mode, row_bytes)
 
         shape = (length_of(z_test_factors), length_of(train_data))
         return NestedLazyChunkSequence(groups, shape=shape, progress=self._progress)
@@ -161,6 +165,7 @@ class SequentialInfluenceCalculator(Generic[A]):
         self,
         factors: Iterator[A],
         train: StableOrder[Batch[A]],
+        form: Factors,
         mode: InfluenceMode,
         row_bytes: int,
     ) -> Iterator[Iterator[Sequence[A]]]:
@@ -170,16 +175,20 @@ class SequentialInfluenceCalculator(Generic[A]):
         for chunk in factors:
             arriving = int(chunk.shape[0])  # type: ignore[attr-defined]  # the array API has no static type
             if group and (rows + arriving) * row_bytes > self._max_memory:
-                yield self._columns(group, train, mode)
+                yield self._columns(group, train, form, mode)
                 group, rows = [], 0
             group.append(chunk)
             rows += arriving
         if not group:
             raise DataError("There are no factors of test samples; pass at least one array.")
-        yield self._columns(group, train, mode)
+        yield self._columns(group, train, form, mode)
 
     def _columns(
-        self, group: list[Any], train: StableOrder[Batch[A]], mode: InfluenceMode
+        self,
+        group: list[Any],
+        train: StableOrder[Batch[A]],
+        form: Factors,
+        mode: InfluenceMode,
     ) -> Iterator[Sequence[A]]:
         """Yield, for each training batch, the influences on each test batch of the group."""
         ends = [0]
@@ -190,11 +199,15 @@ class SequentialInfluenceCalculator(Generic[A]):
         for index, item in enumerate(train):
             with located(f"batch {index} of the training data"):
                 x, y = as_batch(item)
-                block: Any = self._model.influences_from_factors(factors, x, y, mode)
+                block: Any = form.influences(self._model, factors, x, y, mode)
             yield [block[start:end, ...] for start, end in pairwise(ends)]
 
     def _row_bytes(
-        self, train: StableOrder[Batch[A]], batches: int | None, mode: InfluenceMode
+        self,
+        train: StableOrder[Batch[A]],
+        batches: int | None,
+        form: Factors,
+        mode: InfluenceMode,
     ) -> int:
         """Return the bytes that one test sample takes: its factors, and its row of results."""
         train.probe()  # read again at once, or shuffling would show only after factors were solved
@@ -205,7 +218,7 @@ class SequentialInfluenceCalculator(Generic[A]):
                 leaf: Any = perturbed_leaf(x)
                 numbers = math.prod(leaf.shape[1:])
         results = (batches or 0) * batch_size(x, y) * numbers
-        return (self._model.n_parameters + results) * self._model.dtype.itemsize
+        return (form.width + results) * self._model.dtype.itemsize
 
 
 def _computed(

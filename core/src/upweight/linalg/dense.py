@@ -11,12 +11,10 @@ import numpy as np
 from array_api_compat import array_namespace, device
 
 from upweight.errors import IndefiniteCurvatureError
+from upweight.linalg.cholesky import CholeskyInverse
 from upweight.linalg.random import gaussian_rows
 
 Array = Any
-
-#: Triangular matrices up to this size are inverted at once.
-SMALL = 64
 
 #: Products from which a norm is estimated; its order of magnitude is what counts.
 POWER_STEPS = 10
@@ -27,24 +25,22 @@ ROUNDING_MARGIN = 0.1
 
 @dataclass(frozen=True)
 class DenseInverse:
-    r"""The inverse of a damped symmetric matrix, as a product \((A + \lambda I)^{-1} = L R\).
+    """The inverse of a damped symmetric matrix.
 
     Attributes:
-        left: \(L\), (p, p).
-        right: \(R\), (p, p).
-        lowest: The smallest eigenvalue of A where \(A + \lambda I\) is not positive definite, and
-            None where it is, which costs no eigenvalue.
+        factors: The matrix, factorised.
+        lowest: The smallest eigenvalue of A where A + λI is not positive definite, and None where
+            it is, which costs no eigenvalue.
     """
 
-    left: Array
-    right: Array
+    factors: CholeskyInverse | EigenInverse
     lowest: float | None
 
     @classmethod
     def of(cls, matrix: Array, *, damping: float) -> DenseInverse:
         r"""Invert \(A + \lambda I\), by eigenvalues only if it is not positive definite.
 
-        The Cholesky factor decides which; it and its inverse cost a tenth of the eigenvalues.
+        The Cholesky factor decides which; it costs a twentieth of the eigenvalues.
 
         Args:
             matrix: A, symmetric, (p, p).
@@ -57,47 +53,34 @@ class DenseInverse:
         damped = matrix + damping * xp.eye(
             matrix.shape[0], dtype=matrix.dtype, device=device(matrix)
         )
-        factor = _cholesky(damped)
-        if factor is not None:
-            root = _inverse_of_lower(factor)
-            inverse = cls(xp.matrix_transpose(root), root, None)
-            condition = _norm(lambda row: row @ damped, damped) * _norm(inverse.solve, damped)
+        factors = CholeskyInverse.of(damped)
+        if factors is not None:
+            condition = _norm(lambda row: row @ damped, damped) * _norm(factors.solve, damped)
             _check_regular(condition, damped, damping)
-            return inverse
+            return cls(factors, None)
         values, vectors = xp.linalg.eigh(damped)
         magnitudes = xp.abs(values)
         smallest, largest = float(xp.min(magnitudes)), float(xp.max(magnitudes))
         condition = largest / smallest if smallest > 0 else math.inf
         _check_regular(condition, damped, damping)
-        return cls(vectors / values, xp.matrix_transpose(vectors), float(values[0]) - damping)
+        return cls(EigenInverse(values, vectors), float(values[0]) - damping)
 
     def solve(self, rows: Array) -> Array:
         """Return the inverse times each row, (k, p)."""
-        return (rows @ self.left) @ self.right
+        return self.factors.solve(rows)
 
 
-def _cholesky(matrix: Array) -> Array | None:
-    """Return the lower Cholesky factor, or None if the matrix is not positive definite."""
-    xp = array_namespace(matrix)
-    try:
-        factor = xp.linalg.cholesky(matrix)
-    except (ValueError, RuntimeError):  # the LinAlgError of NumPy and of torch
-        return None
-    return factor if bool(xp.all(xp.isfinite(factor))) else None  # JAX returns NaN
+@dataclass(frozen=True)
+class EigenInverse:
+    """The inverse of a symmetric matrix, with eigenvalues (p,) and eigenvectors as columns."""
 
+    values: Array
+    vectors: Array
 
-def _inverse_of_lower(matrix: Array) -> Array:
-    """Invert a lower triangular matrix by halves; the standard has no triangular solve."""
-    xp = array_namespace(matrix)
-    p = matrix.shape[0]
-    if p <= SMALL:
-        return xp.linalg.inv(matrix)
-    half = p // 2
-    first = _inverse_of_lower(matrix[:half, :half])
-    last = _inverse_of_lower(matrix[half:, half:])
-    below = -(last @ matrix[half:, :half]) @ first
-    above = xp.zeros((half, p - half), dtype=matrix.dtype, device=device(matrix))
-    return xp.concat([xp.concat([first, above], axis=1), xp.concat([below, last], axis=1)])
+    def solve(self, rows: Array) -> Array:
+        """Return the inverse times each row, (k, p)."""
+        projected = (rows @ self.vectors) / self.values
+        return projected @ array_namespace(self.vectors).matrix_transpose(self.vectors)
 
 
 def _norm(product: Callable[[Array], Array], like: Array) -> float:

@@ -5,6 +5,7 @@ from upweight.models.cg import CgInfluence
 from upweight.models.direct import DirectInfluence
 from upweight.models.ekfac import EkfacInfluence
 from upweight.models.gradient import GradientInfluence
+from upweight.models.gram import GramInfluence
 from upweight.models.harmonic import InverseHarmonicMeanInfluence
 from upweight.models.lissa import LissaInfluence
 from upweight.models.nystroem import NystroemSketchInfluence
@@ -22,6 +23,7 @@ __all__ = [
     "EkfacInfluence",
     "EkfacPreconditioner",
     "GradientInfluence",
+    "GramInfluence",
     "InverseHarmonicMeanInfluence",
     "JacobiPreconditioner",
     "LissaInfluence",

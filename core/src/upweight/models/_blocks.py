@@ -63,7 +63,7 @@ class Blocks:
         """Return the columns of each block, (k, p of the block) by name."""
         if len(self.by_name) == 1:
             return dict.fromkeys(self.by_name, rows)
-        return {name: _columns(rows, block.columns) for name, block in self.by_name.items()}
+        return {name: take_columns(rows, block.columns) for name, block in self.by_name.items()}
 
     def join(self, rows: Mapping[str, Any]) -> Any:
         """Return the columns of all blocks in the order of the parameters, (k, p)."""
@@ -74,7 +74,7 @@ class Blocks:
         order = np.argsort(np.concatenate([block.columns for block in self.by_name.values()]))
         joined = array_namespace(*pieces).concat(pieces, axis=1)
         in_order = bool(np.all(order[:-1] < order[1:]))  # as blocks of layers usually are
-        return joined if in_order else _columns(joined, order)
+        return joined if in_order else take_columns(joined, order)
 
     def isolate(self, rows: Any) -> Any:
         """Return, for each block in turn, the rows with all other columns zero, (blocks · k, p)."""
@@ -87,7 +87,8 @@ class Blocks:
         return xp.concat([xp.where(mask, rows, xp.zeros_like(rows)) for mask in masks])
 
 
-def _columns(rows: Any, columns: np.ndarray[Any, np.dtype[np.int64]]) -> Any:
+def take_columns(rows: Any, columns: np.ndarray[Any, np.dtype[np.int64]]) -> Any:
+    """Return some columns of rows, (k, number of columns)."""
     xp = array_namespace(rows)
     return xp.take(rows, xp.asarray(columns, device=device(rows)), axis=1)
 

@@ -120,17 +120,13 @@ class FisherFactors(Generic[A]):
             except UnsupportedCurvatureError:
                 self._mode = FisherMode.EXACT
         if self._mode is not FisherMode.EXACT:
-            yield _factors(self._objective.layers(batch, directions))
+            yield layer_factors(self._objective.layers(batch, directions))
             return
-        first: Any = self._objective.output_hessians(sliced(batch, 0, 1))
-        step = max(1, HESSIAN_NUMBERS // first.shape[1] ** 2)
-        for start in range(0, batch_size(*batch), step):
-            piece = sliced(batch, start, start + step)
-            directions = _roots(self._objective.output_hessians(piece))
-            yield _factors(self._objective.layers(piece, directions))
+        for piece, exact in exact_directions(self._objective, batch):
+            yield layer_factors(self._objective.layers(piece, exact))
 
 
-def _factors(statistics: Mapping[str, LayerStatistics[Any]]) -> dict[str, LayerFactors]:
+def layer_factors(statistics: Mapping[str, LayerStatistics[Any]]) -> dict[str, LayerFactors]:
     """Return the statistics with an input 1 for the bias, and an axis of directions."""
     factors = {}
     for name, layer in statistics.items():
@@ -144,12 +140,31 @@ def _factors(statistics: Mapping[str, LayerStatistics[Any]]) -> dict[str, LayerF
     return factors
 
 
-def _roots(hessians: Any) -> Any:
-    r"""Return u with \(\sum_d u_d u_d^\top = H\) for each of n matrices (n, c, c), (d, n, c).
+def exact_directions(
+    objective: SupportsLayers[A], batch: Batch[A], count: int | None = None
+) -> Iterator[tuple[Batch[A], A]]:
+    r"""Yield pieces of a batch with directions u in their outputs, \(\sum_d u_d u_d^\top = H_\ell\).
+
+    Args:
+        objective: The mean loss.
+        batch: n samples.
+        count: Number d of directions, those of the largest eigenvalues; by default all c, without
+            those that vanish for every sample of a piece.
+
+    Yields:
+        Pieces, and directions (d, n of the piece, c) in ascending order of eigenvalues.
 
     Raises:
-        IndefiniteCurvatureError: a matrix has a negative eigenvalue.
+        IndefiniteCurvatureError: the loss is not convex in the output of the model.
     """
+    first: Any = objective.output_hessians(sliced(batch, 0, 1))
+    step = max(1, HESSIAN_NUMBERS // first.shape[1] ** 2)
+    for start in range(0, batch_size(*batch), step):
+        piece = sliced(batch, start, start + step)
+        yield piece, _roots(objective.output_hessians(piece), count)
+
+
+def _roots(hessians: Any, count: int | None) -> Any:
     xp = array_namespace(hessians)
     values, vectors = xp.linalg.eigh(hessians)
     largest = xp.max(xp.abs(values))
@@ -158,13 +173,16 @@ def _roots(hessians: Any) -> Any:
     if not lowest >= -rounding:
         raise IndefiniteCurvatureError(
             "The loss is not convex in the output of the model: its Hessian there has the "
-            f"eigenvalue {lowest:.3g}, so it has no Fisher matrix. Use fisher='empirical', or a "
+            f"eigenvalue {lowest:.3g}, so it has no Fisher matrix. Use the empirical Fisher, or a "
             "convex loss."
         )
-    used = [d for d in range(values.shape[1]) if float(xp.max(values[:, d])) > rounding]
+    c = values.shape[1]
+    if count is None:
+        used = [d for d in range(c) if float(xp.max(values[:, d])) > rounding] or [c - 1]
+    else:
+        used = list(range(max(0, c - count), c))
     roots = vectors * xp.sqrt(xp.where(values > 0, values, 0 * values))[:, None, :]
-    columns = [roots[:, :, d] for d in used or [values.shape[1] - 1]]
-    return xp.stack(columns)
+    return xp.stack([roots[:, :, d] for d in used])
 
 
 def sliced(batch: Batch[Any], start: int, stop: int) -> Batch[Any]:

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from array_api_compat import array_namespace
 
 from upweight.checks import batch_size, check_finite
-from upweight.errors import CurvatureWarning, MemoryLimitError
+from upweight.errors import CurvatureWarning
 from upweight.influence import BlockMode, SecondOrderMode
 from upweight.linalg.dense import DenseInverse
 from upweight.models._base import CurvatureInfluence, FittedCurvature
 from upweight.models._curvature import curvature_matrix
 from upweight.models._data import joined_batches
 from upweight.models._diagnostics import Diagnostics
-from upweight.protocols import ReportsMemory
+from upweight.models._memory import check_memory
 from upweight.trees import Batch
 
 if TYPE_CHECKING:
@@ -28,9 +28,6 @@ A = TypeVar("A")
 
 #: The matrix, its factor and inverse, and what factorising and inverting work on.
 MATRICES_AT_PEAK = 6
-
-#: Bytes that every machine has: not worth the time to ask it.
-ALWAYS_THERE = 2**28
 
 
 class DirectInfluence(CurvatureInfluence[A]):
@@ -94,23 +91,15 @@ class DirectInfluence(CurvatureInfluence[A]):
     def _check_memory(self) -> None:
         widths = [len(block.columns) for block in self._blocks.by_name.values()]
         needed = MATRICES_AT_PEAK * sum(p**2 for p in widths) * self.dtype.itemsize
-        if self._max_memory is None and needed <= ALWAYS_THERE:
-            return
-        available = self._available_memory() if self._max_memory is None else self._max_memory
-        if needed > available:
-            raise MemoryLimitError(
-                f"The dense curvature of {sum(widths):,} parameters in {len(widths)} blocks and "
-                f"its inverse need about {needed / 2**30:,.1f} GiB; {available / 2**30:,.1f} GiB "
-                "are available. Use CgInfluence, which needs only products with the curvature, "
-                "smaller blocks, or freeze parameters that do not matter "
-                "(`requires_grad_(False)`)."
-            )
-
-    def _available_memory(self) -> int:
-        on_device = None
-        if isinstance(self._objective, ReportsMemory):
-            on_device = self._objective.available_memory()
-        return _free_main_memory() if on_device is None else on_device
+        check_memory(
+            needed,
+            self._objective,
+            limit=self._max_memory,
+            what=f"The dense curvature of {sum(widths):,} parameters in {len(widths)} blocks and its "
+            "inverse need",
+            instead="Use CgInfluence, which needs only products with the curvature, smaller blocks, "
+            "or freeze parameters that do not matter (`requires_grad_(False)`).",
+        )
 
 
 @dataclass(frozen=True)
@@ -144,10 +133,3 @@ class DenseCurvature:
                 stacklevel=4,
             )
         return inverse
-
-
-def _free_main_memory() -> int:
-    import psutil
-    from distributed.system import MEMORY_LIMIT  # knows the limit of a container
-
-    return int(min(psutil.virtual_memory().available, MEMORY_LIMIT))
