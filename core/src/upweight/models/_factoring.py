@@ -71,7 +71,7 @@ class Factoring(Generic[A]):
         return self._factored(_layers(objective, batch)) if self._names else ()
 
     def curvature_vectors(
-        self, objective: Any, batch: Batch[A], directions: int | None
+        self, objective: Any, batch: Batch[A], directions: int
     ) -> Iterator[FactoredVectors]:
         r"""Yield vectors b with \(\sum_b b b^\top\) the Gauss-Newton matrix summed over samples.
 
@@ -79,7 +79,7 @@ class Factoring(Generic[A]):
             objective: The mean loss.
             batch: n samples, which are taken in pieces.
             directions: Number of eigenvectors of the Hessian in the output that are pulled back for
-                each sample, those of the largest eigenvalues; None for all.
+                each sample, those of the largest eigenvalues.
 
         Raises:
             IndefiniteCurvatureError: the loss is not convex in the output of the model.

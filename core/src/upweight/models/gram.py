@@ -117,17 +117,17 @@ class GramInfluence(CompactInfluence[A]):
         self._check_memory(factoring, count)
         dual: AllVectors | Landmarks
         if count == whole:
-            vectors = FactoredVectors.joined(list(self._vectors(factoring, kept)))
+            vectors = FactoredVectors.joined(list(self._vectors(factoring, kept, directions)))
             dual = AllVectors(_finite(vectors.inner_products(vectors)), kept.n_samples)
         else:
             vectors, total = drawn_vectors(
-                self._vectors(factoring, kept),
+                self._vectors(factoring, kept, directions),
                 count,
                 directions=directions,
                 rng=np.random.default_rng(self._seed),
             )
             squares: Any = 0
-            for piece in self._vectors(factoring, kept):
+            for piece in self._vectors(factoring, kept, directions):
                 products = vectors.inner_products(piece)
                 squares = squares + products @ array_namespace(products).matrix_transpose(products)
             dual = Landmarks.of(
@@ -140,10 +140,12 @@ class GramInfluence(CompactInfluence[A]):
         curvature = GramCurvature(factoring, vectors, dual, kept.n_samples, self._relative, seconds)
         return dict.fromkeys(self.block_names, curvature)
 
-    def _vectors(self, factoring: Factoring[A], data: TrainingData[A]) -> Iterator[FactoredVectors]:
+    def _vectors(
+        self, factoring: Factoring[A], data: TrainingData[A], directions: int
+    ) -> Iterator[FactoredVectors]:
         for _, batch in data:
             if self._gauss_newton:
-                yield from factoring.curvature_vectors(self._objective, batch, self._directions)
+                yield from factoring.curvature_vectors(self._objective, batch, directions)
             else:
                 yield factoring.gradients(self._objective, batch)
 
