@@ -201,6 +201,26 @@ def test_sequences_of_several_lengths_are_exact():
         influence.influences(*sequences(4), *train[0])
 
 
+class WithIdleLayer(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.idle, self.head = nn.Linear(4, 4), nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.head(x)
+
+
+def test_a_layer_that_is_never_called_has_no_influence():
+    torch.manual_seed(0)
+    model, train, test = WithIdleLayer().double(), MLP.batch(9), MLP.batch(4, seed=1)
+    vectors = curvature_vectors(model, MLP.loss, train)
+    of_test, of_train = (loss_gradients(model, MLP.loss, data) for data in (test, train))
+    expected = influences(vectors, of_test, of_train, damping=DAMPING)
+    influence = fitted(model, train)
+    close(influence.influences(*test, *train), expected)
+    close(influence.influence_factors(*test).numpy() @ of_train.T, expected)
+
+
 def test_it_travels():
     model, train, test = MLP.model(), MLP.batch(9), MLP.batch(4, seed=1)
     influence = fitted(model, train)

@@ -135,7 +135,7 @@ def _layers(objective: Any, batch: Batch[Any]) -> dict[str, LayerFactors]:
 
 def _stays_factored(layer: LayerFactors) -> bool:
     (_, t, i), o = layer.inputs.shape, layer.gradients.shape[3]
-    return bool(t == 1 or t * t * (i + o) <= i * o)
+    return bool(t == 1 or 0 < t * t * (i + o) <= i * o)
 
 
 def _columns(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, np.ndarray[Any, Any]]:
