@@ -9,6 +9,7 @@ from upweight import (
     BackendNotInstalledError,
     backends,
     get_backend,
+    hookimpl,
     plugins,
 )
 
@@ -106,3 +107,33 @@ def test_a_broken_plugin_does_not_keep_a_model_from_its_owner(install, fake):
 def test_errors_about_backends_are_import_errors():
     with pytest.raises(ImportError):
         get_backend("nowhere")
+
+
+class Raising:
+    """A plugin whose hooks fail."""
+
+    @hookimpl
+    def upweight_models(self, backend):
+        raise OSError("no models today")
+
+    @hookimpl
+    def upweight_owner(self, model):
+        raise OSError("no owner today")
+
+
+@pytest.mark.parametrize("last", [True, False])
+def test_a_plugin_whose_hooks_fail_is_named_and_the_others_answer(fake, last):
+    for plugin in (Raising(), Adding()) if last else (Adding(), Raising()):
+        plugins.register(plugin, type(plugin).__name__)
+    with pytest.warns(RuntimeWarning, match=r"'Raising', whose upweight_models failed: OSError"):
+        models = get_backend("fake").models
+    assert set(models) == {"direct", "cg", "mine"}
+    objective, _ = softmax_problem()
+    with pytest.warns(RuntimeWarning, match=r"'Raising', whose upweight_owner failed: OSError"):
+        assert plugins.owner_of(objective) == "fake"
+
+
+class Adding:
+    @hookimpl
+    def upweight_models(self, backend):
+        return {"mine": dict}

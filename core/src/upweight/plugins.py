@@ -90,8 +90,8 @@ def get_backend(name: str) -> Backend:
             f"The plugin {name!r} is installed, but offers no backend of that name."
         )
     _load_others(name)
-    extra: list[Mapping[str, Any] | None] = _manager().hook.upweight_models(backend=backend)
-    added = {key: model for models in reversed(extra) for key, model in (models or {}).items()}
+    extra: list[Mapping[str, Any]] = _answers("upweight_models", backend=backend)
+    added = {key: model for models in extra for key, model in models.items()}
     merged: Backend = replace(backend, models=MappingProxyType({**backend.models, **added}))
     return merged
 
@@ -99,8 +99,8 @@ def get_backend(name: str) -> Backend:
 def owner_of(model: object) -> str | None:
     """Return the name of the backend that a model belongs to, or None; no framework is imported."""
     _load_others(None)
-    owner: str | None = _manager().hook.upweight_owner(model=model)
-    return owner
+    owners: list[str] = _answers("upweight_owner", model=model)
+    return owners[-1] if owners else None
 
 
 def register(plugin: object, name: str) -> None:
@@ -161,3 +161,23 @@ def _load_others(name: str | None) -> None:
             _load(other)
         except (BackendBrokenError, BackendConflictError) as error:
             warnings.warn(f"Left out a broken plugin. {error}", RuntimeWarning, stacklevel=3)
+
+
+def _answers(hook: str, **arguments: Any) -> list[Any]:
+    """Ask each plugin alone, in the order of registration; one that raises is named in a warning."""
+    manager = _manager()
+    plugins = manager.list_name_plugin()
+    answers = []
+    for name, plugin in plugins:
+        others = [other for _, other in plugins if other is not plugin]
+        try:
+            found = manager.subset_hook_caller(hook, others)(**arguments)
+        except Exception as error:  # noqa: BLE001  # whatever a plugin of others does wrong
+            warnings.warn(
+                f"Left out the plugin {name!r}, whose {hook} failed: {error!r}.",
+                RuntimeWarning,
+                stacklevel=3,
+            )
+            continue
+        answers += [one for one in (found if isinstance(found, list) else [found]) if one]
+    return answers

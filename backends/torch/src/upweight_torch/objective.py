@@ -84,13 +84,11 @@ class TorchObjective(LayeredModel):
         """Return the same loss, seen as a function of the named parameters only.
 
         Raises:
-            ValueError: a name is not one of the parameters.
+            ValueError: a name is not one of the parameters, or there is none.
         """
         unknown = set(names) - set(self._free)
-        if unknown:
-            raise ValueError(
-                f"There are no parameters {sorted(unknown)}; there are {list(self._free)}."
-            )
+        if unknown or not names:
+            raise ValueError(f"Name some of the parameters {list(self._free)}; got {list(names)}.")
         other = copy.copy(self)
         other._free = {name: value for name, value in self._free.items() if name in names}
         other._fixed = {
