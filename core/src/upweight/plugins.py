@@ -172,7 +172,7 @@ def _answers(hook: str, **arguments: Any) -> list[Any]:
         others = [other for _, other in plugins if other is not plugin]
         try:
             found = manager.subset_hook_caller(hook, others)(**arguments)
-        except Exception as error:  # noqa: BLE001  # whatever a plugin of others does wrong
+        except Exception as error:  # whatever a plugin of others does wrong
             warnings.warn(
                 f"Left out the plugin {name!r}, whose {hook} failed: {error!r}.",
                 RuntimeWarning,
