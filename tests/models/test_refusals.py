@@ -189,7 +189,7 @@ def test_no_steps_at_all_are_refused():
 
 
 def test_an_unknown_solver_is_refused():
-    with pytest.raises(ValueError, match="'lockstep', 'block'.*got 'blocks'"):
+    with pytest.raises(ValueError, match=r"'lockstep', 'block'.*got 'blocks'"):
         CgInfluence(softmax_problem()[0], solver="blocks")
 
 

@@ -157,8 +157,9 @@ class CgInverse:
             IndefiniteCurvatureError: a search direction has negative curvature.
         """
         start = time.perf_counter()
+        operator = self._operator.prepared()
         solution = SOLVERS[self._solver](
-            lambda v: self._operator(v) + self._damping * v, rows, **self._options
+            lambda v: operator(v) + self._damping * v, rows, **self._options
         )
         check_finite(
             solution.residuals, what=f"product with the curvature of block {self._block!r}"
