@@ -6,7 +6,7 @@ from blockwise import dense_factors, problem, split
 from curvatures import Softmax
 from oracle import relative_error
 
-from upweight import DataError, IndefiniteCurvatureError
+from upweight import ConvergenceWarning, DataError, IndefiniteCurvatureError
 from upweight.models import LissaInfluence, _data
 
 REGULARIZATION = 0.1
@@ -84,6 +84,16 @@ def test_no_curvature_and_no_damping_is_refused():
     objective, train, _ = problem(xp=np)
     with pytest.raises(IndefiniteCurvatureError, match="is zero"):
         fitted(Flat(objective.weight, objective.bias), [train], regularization=0)
+
+
+def test_a_tolerance_below_single_precision_is_told_without_running_to_the_limit():
+    objective, train, test = problem(xp=np, dtype="float32")
+    model = fitted(objective, split(train, [40, 60]), rtol=1e-12)
+    with pytest.warns(ConvergenceWarning, match="7 of 7 rows .* have not converged"):
+        factors = model.influence_factors(*test)
+    expected = dense_factors(objective, train, test, regularization=REGULARIZATION)
+    assert max(model.solve_diagnostics["full"].steps) < 5_000
+    assert relative_error(factors, expected) < 1e-5
 
 
 @pytest.mark.parametrize(
