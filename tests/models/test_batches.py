@@ -4,6 +4,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from curvatures import split
 from oracle import relative_error
 from reference import SoftmaxRegression, softmax_problem
 
@@ -51,14 +52,6 @@ def method(request):
 
 def of_kind(kind, objective):
     return kind(objective.weight, objective.bias)
-
-
-def split(batch, sizes):
-    stops = np.cumsum(sizes)
-    return [
-        tuple(array[stop - size : stop, ...] for array in batch)
-        for size, stop in zip(sizes, stops.tolist(), strict=True)
-    ]
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
