@@ -2,20 +2,12 @@
 
 import numpy as np
 import pytest
+from curvatures import SHIFT, Saddle
 from oracle import TOLERANCES, relative_error
-from reference import SoftmaxRegression, dense_hessian, softmax_problem
+from reference import dense_hessian, softmax_problem
 
 from upweight import ConvergenceWarning, CurvatureWarning, IndefiniteCurvatureError
 from upweight.models import CgInfluence, DirectInfluence
-
-SHIFT = 0.7
-
-
-class Saddle(SoftmaxRegression):
-    """A loss with negative curvature: the Hessian of the reference less a multiple of the unit."""
-
-    def hessian_product(self, rows, batch):
-        return super().hessian_product(rows, batch) - SHIFT * rows
 
 
 def saddle(xp):

@@ -3,7 +3,7 @@
 import numpy as np
 import oracle
 import pytest
-from curvatures import Softmax, dense_curvature, exact_factors, problem, split
+from curvatures import Saddle, Softmax, dense_curvature, exact_factors, problem, split
 from oracle import relative_error
 
 from upweight import ConvergenceWarning, DivergenceError, IndefiniteCurvatureError
@@ -166,17 +166,9 @@ def test_too_small_a_scale_is_refused_with_one_that_does(xp, sizes):
     assert relative_error(factors, expected) < TOLERANCES["float64"]
 
 
-class Saddle(Softmax):
-    """A loss with negative curvature: the Hessian of the reference less a multiple of the unit."""
-
-    def hessian_product(self, rows, batch):
-        return super().hessian_product(rows, batch) - 0.7 * rows
-
-
 def test_negative_curvature_is_refused_with_the_regularization_that_does(xp):
-    objective, train, test = problem(xp, n=100)
-    saddle = Saddle(objective.weight, objective.bias)
-    model = fitted(saddle, [train], regularization=0.05)
+    objective, train, test = problem(xp, n=100, kind=Saddle)
+    model = fitted(objective, [train], regularization=0.05)
     with pytest.raises(IndefiniteCurvatureError, match="not positive") as error:
         model.influence_factors(*test)
     named = float(str(error.value).rpartition("regularization above ")[2].partition(",")[0])
