@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from linear_systems import SOLVERS, dense_solution, positive_problem, solve
+from linear_systems import SOLVERS, dense_solution, positive_problem, solve, with_eigenvalues
 from oracle import relative_error
 
 TIGHT = 1e-12
@@ -118,6 +118,20 @@ def test_rounding_is_made_good_where_the_matrix_is_ill_conditioned(xp, solver):
     matrix = np.diag(np.geomspace(1e-4, 1e4, 30))
     solution = solve(solver, xp, matrix, rows, rtol=1e-10, maxiter=5000)
     assert np.all(np.asarray(solution.converged))
+
+
+def test_rounding_that_comes_again_at_every_start_is_left_room_for(solver):
+    converged = []
+    for seed in range(5):
+        matrix, rows = with_eigenvalues(np.geomspace(1e-2, 1, 60), k=4, seed=seed)
+        rng = np.random.default_rng(seed)
+
+        def rounded(v, matrix=matrix, rng=rng):
+            image = v @ matrix
+            return image + 1e-6 * rng.standard_normal(image.shape) * np.abs(image)
+
+        converged.append(SOLVERS[solver](rounded, rows, rtol=3e-6).converged)
+    assert np.all(converged)
 
 
 def test_a_tolerance_below_the_precision_of_the_numbers_does_not_run_for_ever(xp, solver):

@@ -49,6 +49,13 @@ def test_steps_are_far_fewer_on_an_ill_conditioned_problem(solver, share, precon
     assert max(shortened["full"].steps) < share * max(plain["full"].steps)
 
 
+def test_the_solver_by_blocks_takes_less_than_half_the_steps():
+    objective, train = ill_conditioned_problem()
+    _, lockstep = solved(objective, train, None, rtol=1e-4)
+    _, block = solved(objective, train, None, rtol=1e-4, solver="block")
+    assert max(block["full"].steps) < 0.5 * max(lockstep["full"].steps)
+
+
 @pytest.mark.parametrize("name", NAMESPACES)
 @pytest.mark.parametrize("structure", ["full", "parameter_wise"])
 @pytest.mark.parametrize("solver", ["lockstep", "block"])

@@ -75,7 +75,7 @@ def test_gradients_that_just_fit_are_kept(method, monkeypatch):
 
 def test_a_fit_by_lanczos_takes_the_gradients_once():
     objective, train, _ = problem(kind=Counting)
-    fitted(ArnoldiInfluence, objective, train, rank=5)
+    fitted(ArnoldiInfluence, objective, train, rank=5, krylov_dimension=5)
     assert objective.samples["gradients"] == SAMPLES
 
 
