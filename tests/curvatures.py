@@ -74,27 +74,53 @@ class Restricted:
         return self.whole.gauss_newton_product(rows @ self.picks, batch) @ self.picks.T
 
 
-def problem(xp=np, *, kind=Softmax, **options):
-    """Return an objective of 15 parameters, training data of 30 and test data of 7 samples."""
+def problem(xp=np, *, kind=Softmax, k=7, **options):
+    """Return an objective of 15 parameters, training data of 30 and test data of k samples."""
     objective, train = softmax_problem(xp=xp, **options)
-    test = softmax_problem(n=7, seed=5, xp=xp, dtype=options.get("dtype", "float64"))[1]
+    test = softmax_problem(n=k, seed=5, xp=xp, dtype=options.get("dtype", "float64"))[1]
     return kind(objective.weight, objective.bias), train, test
 
 
+def split(batch, sizes):
+    """Split a batch into batches of the given sizes."""
+    stops = np.cumsum(sizes).tolist()
+    return [
+        tuple(array[stop - size : stop, ...] for array in batch)
+        for size, stop in zip(sizes, stops, strict=True)
+    ]
+
+
+def blocks_of(objective, structure):
+    """Return the columns of each block of a structure, by name."""
+    sizes = [math.prod(shape) for shape in objective.parameters.values()]
+    stops = np.cumsum(sizes).tolist()
+    if structure == "full":
+        return {"full": np.arange(stops[-1])}
+    return {
+        name: np.arange(stop - size, stop)
+        for name, size, stop in zip(objective.parameters, sizes, stops, strict=True)
+    }
+
+
 def dense_curvature(objective, train, *, mode="hessian", structure="full"):
-    """Return the curvature of the mean loss, zero between blocks, (p, p)."""
+    """Return the curvature of the mean loss in float64, zero between blocks, (p, p)."""
     if mode == "empirical_fisher":
         rows = gradients(objective, train)
         matrix = rows.T @ rows / len(rows)
     else:
         matrix = dense_hessian(objective, train[0])
-    if structure == "parameter_wise":
-        sizes = [math.prod(shape) for shape in objective.parameters.values()]
-        block = np.repeat(np.arange(len(sizes)), sizes)
-        matrix = np.where(block[:, None] == block[None, :], matrix, 0)
-    return matrix
+    inside = np.zeros_like(matrix)
+    for columns in blocks_of(objective, structure).values():
+        inside[np.ix_(columns, columns)] = matrix[np.ix_(columns, columns)]
+    return inside
 
 
 def dense_factors(matrix, rows, *, damping):
     """Return (matrix + damping · I)⁻¹ times each row."""
     return np.linalg.solve(matrix + damping * np.eye(len(matrix)), rows.T).T
+
+
+def exact_factors(objective, train, test, *, damping, **options):
+    """Return the factors of the test samples with a curvature of the training data, (k, p)."""
+    matrix = dense_curvature(objective, train, **options)
+    return dense_factors(matrix, gradients(objective, test), damping=damping)

@@ -16,6 +16,9 @@ METHODS = {
     "cg": lambda objective, **options: CgInfluence(
         objective, rtol=RTOL[str(objective.dtype)], **options
     ),
+    "block cg": lambda objective, **options: CgInfluence(
+        objective, rtol=RTOL[str(objective.dtype)], solver="block", **options
+    ),
 }
 
 
@@ -67,10 +70,11 @@ def test_perturbations_are_those_of_the_dense_solution(xp, method, k, dtype):
 
 
 @pytest.mark.parametrize("mode", ["up", "perturbation"])
-def test_cg_agrees_with_direct(xp, mode):
+@pytest.mark.parametrize("variant", ["cg", "block cg"])
+def test_cg_agrees_with_direct(xp, variant, mode):
     objective, train, test = problem(xp)
     direct = fitted("direct", objective, train).influences(*test, *train, mode=mode)
-    cg = fitted("cg", objective, train).influences(*test, *train, mode=mode)
+    cg = fitted(variant, objective, train).influences(*test, *train, mode=mode)
     assert relative_error(cg, direct) < CG_TOLERANCE
 
 

@@ -4,6 +4,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from curvatures import split
 from oracle import relative_error
 from reference import SoftmaxRegression, softmax_problem
 
@@ -37,27 +38,20 @@ class Counting(SoftmaxRegression):
         return super().hessian_product(rows, batch)
 
 
-@pytest.fixture(params=["direct", "cg"])
+@pytest.fixture(params=["direct", "lockstep", "block"])
 def method(request):
     if request.param == "direct":
         return lambda objective: DirectInfluence(objective, regularization=0.1)
     return lambda objective: CgInfluence(
         objective,
         regularization=0.1,
+        solver=request.param,
         rtol={"float64": 1e-12, "float32": 1e-6}[str(objective.dtype)],
     )
 
 
 def of_kind(kind, objective):
     return kind(objective.weight, objective.bias)
-
-
-def split(batch, sizes):
-    stops = np.cumsum(sizes)
-    return [
-        tuple(array[stop - size : stop, ...] for array in batch)
-        for size, stop in zip(sizes, stops.tolist(), strict=True)
-    ]
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
@@ -142,11 +136,12 @@ def test_two_floating_point_inputs_cannot_both_be_perturbed(xp, method):
         model.influences(inputs, y, mode="perturbation")
 
 
-def test_a_step_of_cg_passes_once_over_the_training_samples_for_all_rows(xp):
+@pytest.mark.parametrize("solver", ["lockstep", "block"])
+def test_a_step_of_cg_passes_once_over_the_training_samples_for_all_rows(xp, solver):
     objective, train = softmax_problem(n=100, xp=xp)
     objective = of_kind(Counting, objective)
-    model = CgInfluence(objective, regularization=0.1).fit(split(train, [64, 36]))
-    model.influence_factors(*train)
+    model = CgInfluence(objective, regularization=0.1, solver=solver)
+    model.fit(split(train, [64, 36])).influence_factors(*train)
     steps = max(model.solve_diagnostics["full"].steps)
     assert objective.samples["hessian_product"] == 100 * (steps + 1)  # one to measure the residual
 

@@ -14,12 +14,15 @@ from curvatures import (
 from oracle import gradients
 from reference import SoftmaxRegression, softmax_problem
 
-from upweight import UnsupportedCurvatureError
+from upweight import ConvergenceWarning, UnsupportedCurvatureError
 from upweight.models import CgInfluence, DirectInfluence
 
 METHODS = {
     "direct": DirectInfluence,
     "cg": lambda objective, **options: CgInfluence(objective, rtol=1e-10, **options),
+    "block cg": lambda objective, **options: CgInfluence(
+        objective, rtol=1e-10, solver="block", **options
+    ),
 }
 DAMPING = 0.05
 
@@ -46,6 +49,28 @@ def test_factors_are_those_of_the_dense_matrix(name, mode, structure, method):
     matrix = dense_curvature(objective, train, mode=mode, structure=structure)
     expected = dense_factors(matrix, gradients(objective, test), damping=DAMPING)
     close(model.influence_factors(*test), expected)
+
+
+@pytest.mark.parametrize("solver", ["lockstep", "block"])
+@pytest.mark.parametrize("mode", MODES)
+def test_every_step_of_conjugate_gradients_comes_closer(mode, solver):
+    objective, train, test = problem(k=2)
+    matrix = dense_curvature(objective, train, mode=mode) + DAMPING * np.eye(15)
+    expected = dense_factors(matrix, gradients(objective, test), damping=0)
+    errors = []
+    for maxiter in range(1, 5):
+        model = CgInfluence(
+            objective,
+            regularization=DAMPING,
+            second_order_mode=mode,
+            solver=solver,
+            rtol=1e-12,
+            maxiter=maxiter,
+        ).fit([train])
+        with pytest.warns(ConvergenceWarning):
+            missed = np.asarray(model.influence_factors(*test)) - expected
+        errors.append(np.sum((missed @ matrix) * missed, axis=1))  # what it makes least
+    assert np.all(np.diff(errors, axis=0) < 0)
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -3,8 +3,7 @@
 import numpy as np
 import oracle
 import pytest
-from blockwise import columns_of, problem
-from curvatures import Softmax
+from curvatures import Softmax, blocks_of, problem
 from oracle import TOLERANCES, relative_error
 from reference import SoftmaxRegression
 
@@ -58,7 +57,7 @@ class Scaled(SoftmaxRegression):
 @pytest.mark.parametrize("k", [1, 7, 40])
 @pytest.mark.parametrize("normalize", FORMS)
 def test_influences_are_those_of_gradients_written_by_hand(xp, normalize, k, dtype):
-    objective, train, test = problem(xp=xp, k=k, dtype=dtype)
+    objective, train, test = problem(xp, n=100, k=k, dtype=dtype)
     influences = (
         GradientInfluence(objective, normalize=normalize).fit([train]).influences(*test, *train)
     )
@@ -69,7 +68,7 @@ def test_influences_are_those_of_gradients_written_by_hand(xp, normalize, k, dty
 
 @pytest.mark.parametrize("normalize", FORMS)
 def test_perturbations_are_the_derivatives_of_the_influences(xp, normalize):
-    objective, train, test = problem(xp=xp, n=20)
+    objective, train, test = problem(xp, n=20)
     model = GradientInfluence(objective, normalize=normalize).fit()
     actual = model.influences(*test, *train, mode="perturbation")
     expected = perturbed_by_hand(objective, train, test, normalize=normalize)
@@ -79,7 +78,7 @@ def test_perturbations_are_the_derivatives_of_the_influences(xp, normalize):
 @pytest.mark.parametrize("structure", ["full", "parameter_wise"])
 @pytest.mark.parametrize("normalize", FORMS)
 def test_blocks_contribute_what_adds_up_to_the_whole(xp, normalize, structure):
-    objective, train, test = problem(xp=xp)
+    objective, train, test = problem(xp, n=100)
     model = GradientInfluence(objective, normalize=normalize, block_structure=structure).fit()
     parts = model.influences_by_block(*test, *train)
     total = sum(np.asarray(part) for part in parts.values())
@@ -87,9 +86,9 @@ def test_blocks_contribute_what_adds_up_to_the_whole(xp, normalize, structure):
 
 
 def test_a_block_contributes_the_product_of_its_own_columns(xp):
-    objective, train, test = problem(xp=xp)
+    objective, train, test = problem(xp, n=100)
     model = GradientInfluence(objective, block_structure="parameter_wise").fit()
-    columns = columns_of(objective, ["bias"])
+    columns = blocks_of(objective, "parameter_wise")["bias"]
     rows, others = (oracle.gradients(objective, batch)[:, columns] for batch in (test, train))
     part = model.influences_by_block(*test, *train)["bias"]
     assert relative_error(part, rows @ others.T) < 1e-12
@@ -98,21 +97,21 @@ def test_a_block_contributes_the_product_of_its_own_columns(xp):
 @pytest.mark.parametrize("structure", ["full", "parameter_wise"])
 @pytest.mark.parametrize("normalize", FORMS)
 def test_self_influences_are_the_diagonal(xp, normalize, structure):
-    objective, train, _ = problem(xp=xp)
+    objective, train, _ = problem(xp, n=100)
     model = GradientInfluence(objective, normalize=normalize, block_structure=structure).fit()
     expected = np.diag(by_hand(objective, train, train, normalize=normalize))
     assert relative_error(model.self_influences(*train), expected) < 1e-12
 
 
 def test_the_cosine_of_a_gradient_with_itself_is_one(xp):
-    objective, train, _ = problem(xp=xp)
+    objective, train, _ = problem(xp, n=100)
     ones = GradientInfluence(objective, normalize=True).fit().self_influences(*train)
     assert relative_error(ones, np.ones(100)) < 1e-12
 
 
 @pytest.mark.parametrize("mode", ["up", "perturbation"])
 def test_a_gradient_of_zero_is_similar_to_nothing(xp, mode):
-    objective, (x, y), _ = problem(xp=xp)
+    objective, (x, y), _ = problem(xp, n=100)
     model = GradientInfluence(Certain(objective.weight, objective.bias), normalize=True).fit()
     influences = np.asarray(model.influences(x, y, mode=mode))
     zero = np.asarray(y) == 0
@@ -122,7 +121,7 @@ def test_a_gradient_of_zero_is_similar_to_nothing(xp, mode):
 
 
 def test_the_size_of_gradients_does_not_matter_to_cosines(xp):
-    objective, train, test = problem(xp=xp, dtype="float32")
+    objective, train, test = problem(xp, n=100, dtype="float32")
     small = GradientInfluence(Scaled(objective.weight, objective.bias), normalize=True).fit()
     expected = by_hand(objective, train, test, normalize=True)
     assert relative_error(small.influences(*test, *train), expected) < TOLERANCES["float32"]
@@ -130,7 +129,7 @@ def test_the_size_of_gradients_does_not_matter_to_cosines(xp):
 
 @pytest.mark.parametrize("normalize", FORMS)
 def test_the_test_side_may_be_measured_otherwise(xp, normalize):
-    objective, train, test = problem(xp=xp)
+    objective, train, test = problem(xp, n=100)
     other = Softmax(objective.weight + 1.5 * xp.sin(objective.weight), objective.bias)
     model = GradientInfluence(objective, normalize=normalize, measurement=other).fit()
     rows, columns = oracle.gradients(other, test), oracle.gradients(objective, train)
@@ -142,7 +141,7 @@ def test_the_test_side_may_be_measured_otherwise(xp, normalize):
 
 
 def test_another_damping_divides_products_and_leaves_cosines(xp):
-    objective, train, test = problem(xp=xp)
+    objective, train, test = problem(xp, n=100)
     for normalize, divisor in ((False, 4.0), (True, 1.0)):
         model = GradientInfluence(objective, normalize=normalize).fit()
         expected = np.asarray(model.influences(*test, *train)) / divisor
@@ -156,11 +155,11 @@ def test_the_data_is_not_read():
         def __iter__(self):
             raise AssertionError("The data was read.")
 
-    assert GradientInfluence(problem(xp=np)[0]).fit(Untouchable()).is_fitted
+    assert GradientInfluence(problem(np, n=100)[0]).fit(Untouchable()).is_fitted
 
 
 def test_influences_before_fit_are_refused_as_by_every_method():
-    objective, train, _ = problem(xp=np)
+    objective, train, _ = problem(np, n=100)
     for normalize in (False, True):
         with pytest.raises(NotFittedError, match="fit"):
             GradientInfluence(objective, normalize=normalize).influences(*train)
@@ -168,12 +167,12 @@ def test_influences_before_fit_are_refused_as_by_every_method():
 
 def test_a_generator_is_refused_as_by_every_method():
     with pytest.raises(DataError, match="only once"):
-        GradientInfluence(problem(xp=np)[0]).fit(batch for batch in ())
+        GradientInfluence(problem(np, n=100)[0]).fit(batch for batch in ())
 
 
 @pytest.mark.parametrize("normalize", FORMS)
 def test_token_ids_cannot_be_perturbed(normalize):
-    objective, (x, y), _ = problem(xp=np)
+    objective, (x, y), _ = problem(np, n=100)
     tokens = np.round(x).astype("int64")
     model = GradientInfluence(objective, normalize=normalize).fit()
     with pytest.raises(UnsupportedInfluenceModeError, match="no input is floating-point"):

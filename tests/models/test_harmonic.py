@@ -3,7 +3,7 @@
 import numpy as np
 import oracle
 import pytest
-from blockwise import blocks_of, dense_factors, problem, split
+from curvatures import blocks_of, exact_factors, problem, split
 from oracle import TOLERANCES, relative_error
 
 from upweight import DataError, NotFittedError
@@ -17,7 +17,7 @@ def mean_of_inverses(objective, train, test, *, structure="full", regularization
     """Return the factors of the test samples by one dense inverse a training sample, (k, p)."""
     samples, rows = oracle.gradients(objective, train), oracle.gradients(objective, test)
     factors = np.zeros_like(rows)
-    for columns in blocks_of(objective, structure):
+    for columns in blocks_of(objective, structure).values():
         unit = np.eye(len(columns))
         inverses = [
             np.linalg.inv(np.outer(g, g) + regularization * unit) for g in samples[:, columns]
@@ -35,7 +35,7 @@ def fitted(objective, batches, *, regularization=REGULARIZATION, **options):
 @pytest.mark.parametrize("k", [1, 7, 40], ids=["one row", "rows", "more rows than parameters"])
 @pytest.mark.parametrize("structure", STRUCTURES)
 def test_factors_are_the_mean_of_the_inverses_of_the_samples(xp, structure, k, dtype):
-    objective, train, test = problem(xp=xp, k=k, dtype=dtype)
+    objective, train, test = problem(xp, n=100, k=k, dtype=dtype)
     factors = fitted(objective, [train], block_structure=structure).influence_factors(*test)
     expected = mean_of_inverses(objective, train, test, structure=structure)
     assert np.asarray(factors).dtype == dtype
@@ -44,7 +44,7 @@ def test_factors_are_the_mean_of_the_inverses_of_the_samples(xp, structure, k, d
 
 @pytest.mark.parametrize("mode", ["up", "perturbation"])
 def test_influences_are_those_of_the_factors(xp, mode):
-    objective, train, test = problem(xp=xp)
+    objective, train, test = problem(xp, n=100)
     rows = mean_of_inverses(objective, train, test)
     expected = rows @ oracle.gradients(objective, train).T
     if mode == "perturbation":
@@ -54,20 +54,20 @@ def test_influences_are_those_of_the_factors(xp, mode):
 
 
 def test_parameters_are_in_blocks_by_layer_by_default(xp):
-    objective, train, _ = problem(xp=xp)
+    objective, train, _ = problem(xp, n=100)
     assert fitted(objective, [train]).block_names == ("root",)
 
 
 def test_one_training_sample_has_the_damped_empirical_fisher(xp):
-    objective, train, test = problem(xp=xp, n=1)
-    expected = dense_factors(
-        objective, train, test, regularization=REGULARIZATION, mode="empirical_fisher"
+    objective, train, test = problem(xp, n=1)
+    expected = exact_factors(
+        objective, train, test, damping=REGULARIZATION, mode="empirical_fisher"
     )
     assert relative_error(fitted(objective, [train]).influence_factors(*test), expected) < 1e-9
 
 
 def test_the_number_of_samples_asked_at_once_does_not_matter(xp):
-    objective, train, (x, y) = problem(xp=xp)
+    objective, train, (x, y) = problem(xp, n=100)
     model = fitted(objective, [train])
     alone = [np.asarray(model.influence_factors(x[i : i + 1, :], y[i : i + 1])) for i in range(7)]
     assert relative_error(model.influence_factors(x, y), np.concatenate(alone)) < 1e-12
@@ -75,7 +75,7 @@ def test_the_number_of_samples_asked_at_once_does_not_matter(xp):
 
 @pytest.mark.parametrize("sizes", [[20, 10], [29, 1], [1] * 30], ids=["20+10", "29+1", "of 1"])
 def test_how_samples_fall_into_batches_does_not_matter(xp, sizes):
-    objective, train, test = problem(xp=xp, n=30)
+    objective, train, test = problem(xp, n=30)
     whole = fitted(objective, [train]).influence_factors(*test)
     batches = split(train, sizes)
     for data in (batches, batches[::-1]):
@@ -84,7 +84,7 @@ def test_how_samples_fall_into_batches_does_not_matter(xp, sizes):
 
 @pytest.mark.parametrize("structure", STRUCTURES)
 def test_gradients_too_many_to_keep_are_taken_again(monkeypatch, structure):
-    objective, train, test = problem(xp=np)
+    objective, train, test = problem(np, n=100)
     kept = fitted(objective, split(train, [64, 36]), block_structure=structure)
     monkeypatch.setattr(harmonic, "KEEP_BYTES", 0)
     monkeypatch.setattr(_data, "KEEP_BYTES", 0)
@@ -94,12 +94,10 @@ def test_gradients_too_many_to_keep_are_taken_again(monkeypatch, structure):
 
 
 def test_factors_approach_the_damped_empirical_fisher_as_the_damping_grows(xp):
-    objective, train, test = problem(xp=xp)
+    objective, train, test = problem(xp, n=100)
     errors = []
     for damping in (0.1, 1.0, 10.0, 100.0):
-        expected = dense_factors(
-            objective, train, test, regularization=damping, mode="empirical_fisher"
-        )
+        expected = exact_factors(objective, train, test, damping=damping, mode="empirical_fisher")
         model = fitted(objective, [train], regularization=damping)
         errors.append(relative_error(model.influence_factors(*test), expected))
     assert errors == sorted(errors, reverse=True)
@@ -107,14 +105,14 @@ def test_factors_approach_the_damped_empirical_fisher_as_the_damping_grows(xp):
 
 
 def test_factors_approach_the_scaled_gradients_as_the_damping_grows(xp):
-    objective, train, test = problem(xp=xp)
+    objective, train, test = problem(xp, n=100)
     factors = fitted(objective, [train], regularization=1e8).influence_factors(*test)
     assert relative_error(1e8 * np.asarray(factors), oracle.gradients(objective, test)) < 1e-6
 
 
 @pytest.mark.parametrize("structure", STRUCTURES)
 def test_another_damping_needs_no_other_fit(xp, structure):
-    objective, train, test = problem(xp=xp)
+    objective, train, test = problem(xp, n=100)
     model = fitted(objective, [train], block_structure=structure)
     before = np.asarray(model.influence_factors(*test))
     other = model.with_regularization(2).influence_factors(*test)
@@ -124,7 +122,7 @@ def test_another_damping_needs_no_other_fit(xp, structure):
 
 
 def test_every_block_may_have_its_own_damping(xp):
-    objective, train, test = problem(xp=xp)
+    objective, train, test = problem(xp, n=100)
     model = fitted(
         objective,
         [train],
@@ -140,7 +138,7 @@ def test_every_block_may_have_its_own_damping(xp):
 
 
 def test_no_damping_is_refused_by_the_block_that_has_none(xp):
-    objective, _, _ = problem(xp=xp)
+    objective, _, _ = problem(xp, n=100)
     with pytest.raises(ValueError, match=r"positive `regularization`.*block 'bias'"):
         InverseHarmonicMeanInfluence(
             objective,
@@ -150,7 +148,7 @@ def test_no_damping_is_refused_by_the_block_that_has_none(xp):
 
 
 def test_no_damping_is_refused_afterwards_too(xp):
-    objective, train, _ = problem(xp=xp)
+    objective, train, _ = problem(xp, n=100)
     model = fitted(objective, [train])
     with pytest.raises(ValueError, match="positive `regularization`"):
         model.with_regularization(0)
@@ -158,7 +156,7 @@ def test_no_damping_is_refused_afterwards_too(xp):
 
 
 def test_what_is_not_fitted_or_has_no_data_is_refused():
-    objective, train, _ = problem(xp=np)
+    objective, train, _ = problem(np, n=100)
     model = InverseHarmonicMeanInfluence(objective, regularization=1)
     with pytest.raises(NotFittedError, match="fit"):
         model.influence_factors(*train)

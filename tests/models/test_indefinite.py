@@ -2,20 +2,12 @@
 
 import numpy as np
 import pytest
+from curvatures import SHIFT, Saddle
 from oracle import TOLERANCES, relative_error
-from reference import SoftmaxRegression, dense_hessian, softmax_problem
+from reference import dense_hessian, softmax_problem
 
 from upweight import ConvergenceWarning, CurvatureWarning, IndefiniteCurvatureError
 from upweight.models import CgInfluence, DirectInfluence
-
-SHIFT = 0.7
-
-
-class Saddle(SoftmaxRegression):
-    """A loss with negative curvature: the Hessian of the reference less a multiple of the unit."""
-
-    def hessian_product(self, rows, batch):
-        return super().hessian_product(rows, batch) - SHIFT * rows
 
 
 def saddle(xp):
@@ -44,16 +36,18 @@ def test_direct_solves_with_the_indefinite_matrix_all_the_same(xp):
     assert relative_error(model.influence_factors(*train), expected) < TOLERANCES["float64"]
 
 
-def test_cg_refuses_a_direction_of_negative_curvature(xp):
+@pytest.mark.parametrize("solver", ["lockstep", "block"])
+def test_cg_refuses_a_direction_of_negative_curvature(xp, solver):
     objective, train = saddle(xp)
-    model = CgInfluence(objective, regularization=0.05).fit([train])
+    model = CgInfluence(objective, regularization=0.05, solver=solver).fit([train])
     with pytest.raises(IndefiniteCurvatureError, match="has the curvature -0"):
         model.influence_factors(*train)
 
 
-def test_cg_names_a_regularization_that_does_for_the_directions_it_met(xp):
+@pytest.mark.parametrize("solver", ["lockstep", "block"])
+def test_cg_names_a_regularization_that_does_for_the_directions_it_met(xp, solver):
     objective, train = saddle(xp)
-    model = CgInfluence(objective, regularization=0.05).fit([train])
+    model = CgInfluence(objective, regularization=0.05, solver=solver).fit([train])
     with pytest.raises(IndefiniteCurvatureError) as error:
         model.influence_factors(*train)
     named = float(str(error.value).rpartition("regularization above ")[2].partition(",")[0])
@@ -73,13 +67,16 @@ def test_direct_refuses_a_singular_curvature_without_regularization(xp):
         DirectInfluence(objective).fit([train])
 
 
-def test_cg_warns_of_the_rows_that_have_not_converged(xp):
-    objective, train = softmax_problem(xp=xp)
-    model = CgInfluence(objective, regularization=1e-6, rtol=1e-10, maxiter=2).fit([train])
+@pytest.mark.parametrize(("solver", "steps"), [("lockstep", 2), ("block", 1)])
+def test_cg_warns_of_the_rows_that_have_not_converged(xp, solver, steps):
+    objective, (x, y) = softmax_problem(xp=xp)
+    model = CgInfluence(
+        objective, regularization=1e-6, rtol=1e-10, maxiter=steps, solver=solver
+    ).fit([(x, y)])
     with pytest.warns(
-        ConvergenceWarning, match="30 of 30 rows .* have not converged after at most 2"
+        ConvergenceWarning, match=f"4 of 4 rows .* have not converged after at most {steps}"
     ):
-        model.influence_factors(*train)
+        model.influence_factors(x[:4, :], y[:4])
 
 
 def test_cg_reports_the_steps_of_its_last_solve(xp):

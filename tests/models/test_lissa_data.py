@@ -2,11 +2,10 @@
 
 import numpy as np
 import pytest
-from blockwise import dense_factors, problem, split
-from curvatures import Softmax
+from curvatures import Softmax, exact_factors, problem, split
 from oracle import relative_error
 
-from upweight import DataError, IndefiniteCurvatureError
+from upweight import ConvergenceWarning, DataError, IndefiniteCurvatureError
 from upweight.models import LissaInfluence, _data
 
 REGULARIZATION = 0.1
@@ -34,7 +33,7 @@ class Loader:
 
 @pytest.mark.parametrize("keep", [True, False])
 def test_the_loader_of_the_user_makes_the_batches(monkeypatch, keep):
-    objective, (x, y), test = problem(xp=np)
+    objective, (x, y), test = problem(np, n=100)
     loader = Loader(
         [{"features": f"{row.tolist()}", "label": label} for row, label in zip(x, y, strict=True)],
         lambda samples: (
@@ -45,7 +44,7 @@ def test_the_loader_of_the_user_makes_the_batches(monkeypatch, keep):
     if not keep:
         monkeypatch.setattr(_data, "KEEP_BYTES", 0)
     factors = fitted(objective, loader).influence_factors(*test)
-    expected = dense_factors(objective, (x, y), test, regularization=REGULARIZATION)
+    expected = exact_factors(objective, (x, y), test, damping=REGULARIZATION)
     assert relative_error(factors, expected) < TOLERANCES["float64"]
     assert (loader.walks == 1) is keep
 
@@ -61,14 +60,14 @@ def test_batches_are_not_joined_although_the_model_could_take_more():
             Joining.seen += (len(batch[1]),)
             return super().hessian_product(rows, batch)
 
-    objective, train, test = problem(xp=np)
+    objective, train, test = problem(np, n=100)
     fitted(Joining(objective.weight, objective.bias), split(train, [40, 60])).influences(*test)
     assert set(Joining.seen) == {40, 60}
 
 
 def test_data_that_changes_is_refused(monkeypatch):
     monkeypatch.setattr(_data, "KEEP_BYTES", 0)
-    objective, train, test = problem(xp=np)
+    objective, train, test = problem(np, n=100)
     batches = split(train, [64, 36])
     model = fitted(objective, batches)
     batches.pop()
@@ -81,9 +80,19 @@ def test_no_curvature_and_no_damping_is_refused():
         def hessian_product(self, rows, batch):
             return 0 * rows
 
-    objective, train, _ = problem(xp=np)
+    objective, train, _ = problem(np, n=100)
     with pytest.raises(IndefiniteCurvatureError, match="is zero"):
         fitted(Flat(objective.weight, objective.bias), [train], regularization=0)
+
+
+def test_a_tolerance_below_single_precision_is_told_without_running_to_the_limit():
+    objective, train, test = problem(np, n=100, dtype="float32")
+    model = fitted(objective, split(train, [40, 60]), rtol=1e-12)
+    with pytest.warns(ConvergenceWarning, match="7 of 7 rows .* have not converged"):
+        factors = model.influence_factors(*test)
+    expected = exact_factors(objective, train, test, damping=REGULARIZATION)
+    assert max(model.solve_diagnostics["full"].steps) < 5_000
+    assert relative_error(factors, expected) < 1e-5
 
 
 @pytest.mark.parametrize(
@@ -105,4 +114,4 @@ def test_no_curvature_and_no_damping_is_refused():
 def test_an_option_without_meaning_is_refused_by_its_name(option):
     ((name, value),) = option.items()
     with pytest.raises(ValueError, match=f"`{name}` must be .*; got {value!r}"):
-        LissaInfluence(problem(xp=np)[0], **option)
+        LissaInfluence(problem(np, n=100)[0], **option)

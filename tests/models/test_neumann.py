@@ -143,6 +143,25 @@ def test_the_size_of_a_row_does_not_matter_in_single_precision(xp, scale):
     assert relative_error(np.asarray(solution.value) / scale, expected) < 1e-4
 
 
+@pytest.mark.parametrize("noise", [False, True], ids=["exact", "noisy"])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_a_tolerance_below_the_precision_of_the_numbers_does_not_run_to_the_limit(xp, dtype, noise):
+    matrix, rows = spd(k=3, p=10, dtype=dtype)
+    parts = [part.astype(dtype) for part in noisy(matrix)] if noise else None
+    solution = solve(xp, matrix, rows, parts=parts, scale=12.0, rtol=1e-30, maxiter=20_000)
+    precision = float(np.finfo(dtype).eps)
+    assert not np.any(np.asarray(solution.converged))
+    assert int(xp.max(solution.steps)) < 5_000
+    expected = np.linalg.solve(np.asarray(matrix, float), np.asarray(rows, float).T).T
+    assert relative_error(solution.value, expected) < 200 * precision
+
+
+def test_a_solve_that_falls_slowly_does_not_count_as_one_that_has_ended(xp):
+    matrix, rows = np.diag([1.0, 1e-3]).astype("float32"), np.ones((1, 2), dtype="float32")
+    solution = solve(xp, matrix, rows, scale=1.0, rtol=1e-3)
+    assert bool(xp.all(solution.converged))
+
+
 def test_no_row_is_solved_by_no_row(xp):
     assert solve(xp, np.eye(3), np.zeros((0, 3))).value.shape == (0, 3)
 

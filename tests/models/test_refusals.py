@@ -188,6 +188,11 @@ def test_no_steps_at_all_are_refused():
         CgInfluence(softmax_problem()[0], maxiter=0)
 
 
+def test_an_unknown_solver_is_refused():
+    with pytest.raises(ValueError, match=r"'lockstep', 'block'.*got 'blocks'"):
+        CgInfluence(softmax_problem()[0], solver="blocks")
+
+
 class Untouchable:
     """Data that must not be read."""
 

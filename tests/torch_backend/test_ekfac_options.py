@@ -48,6 +48,16 @@ def with_norm():
     return nn.Sequential(nn.Linear(4, 5), nn.LayerNorm(5), nn.Linear(5, 3)).to(F64)
 
 
+def test_eigenvalues_are_corrected_unless_they_are_not_to_be():
+    model, batch = problem()
+    default, corrected, plain = (
+        fitted(model, batch, **options).influence_factors(*batch)
+        for options in ({}, {"corrected": True}, {"corrected": False})
+    )
+    torch.testing.assert_close(default, corrected, rtol=0, atol=0)
+    assert float((plain - corrected).abs().max()) > 1e-3 * float(corrected.abs().max())
+
+
 def test_uncovered_parameters_have_the_mean_squared_gradients_as_curvature():
     _, batch = problem()
     model = with_norm()

@@ -17,6 +17,9 @@ PASSES = 4
 #: Growth of a residual, as a multiple of its row, from which the recursion counts as diverging.
 GROWTH = 1e4
 
+#: Rounding errors that a residual may have, in multiples of the precision of its terms.
+ROUNDING = 10
+
 #: Steps of the power iteration from a random start, and from the result for a similar matrix.
 POWER_STEPS = (20, 4)
 
@@ -67,7 +70,8 @@ def neumann_series(
     solution, so after every few periods the average over the last one is kept, and the recursion
     starts again from zero for the residual \(b - A x\) that it left, measured with A itself: the
     noise shrinks with the residual, and the limit is exact here, too. The test is on that residual,
-    a norm of the whole row, so coordinates that do not move neither hide nor delay anything.
+    a norm of the whole row, so coordinates that do not move neither hide nor delay anything. A row
+    whose tolerance lies below the precision of the numbers stops where its residual falls no more.
 
     Args:
         product: Multiplies rows, (j, p), by A, for any j from 1 to k.
@@ -94,19 +98,25 @@ def neumann_series(
     sizes = xp.maximum(sizes, xp.full_like(sizes, float(xp.finfo(rows.dtype).smallest_normal)))
     b = rows / sizes[:, None]
     x, r, norms, index = xp.zeros_like(b), b, _norms(b), xp.arange(b.shape[0], device=device(b))
+    before = xp.full_like(norms, float("inf"))
+    rounding = ROUNDING * float(xp.finfo(b.dtype).eps)
     finished: list[tuple[Array, ...]] = []
     step = 0
     while True:
         residuals = _norms(r)
         _check_growth(residuals, of=x, limit=GROWTH * norms)
         done = residuals <= rtol * norms
-        leaving = done | (step >= maxiter)
+        # What is no larger than its own rounding error, and falls no more, has come to its end.
+        spent = (residuals >= before) & (residuals <= rounding * (norms + scale * _norms(x)))
+        leaving = done | spent | (step >= maxiter)
         left, staying = xp.nonzero(leaving)[0], xp.nonzero(~leaving)[0]
         reached = (index, x, xp.full_like(index, step), residuals, done)
         finished.append(tuple(xp.take(part, left, axis=0) for part in reached))
         if staying.shape[0] == 0:
             break
-        b, x, r, norms, index = (xp.take(a, staying, axis=0) for a in (b, x, r, norms, index))
+        b, x, r, norms, before, index = (
+            xp.take(a, staying, axis=0) for a in (b, x, r, norms, residuals, index)
+        )
         budget = min(PASSES * period, maxiter - step)
         step += budget
         found = [_recursion(one, r, steps=budget, period=period, scale=scale) for one in samples]

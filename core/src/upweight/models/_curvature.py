@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from array_api_compat import array_namespace, device
@@ -15,6 +18,12 @@ if TYPE_CHECKING:
     from upweight.models._data import TrainingData
 
 A = TypeVar("A")
+
+#: The share of a batch in the samples, and products of rows with the curvature of its mean loss.
+WeightedProduct = tuple[float, Callable[[Any], Any]]
+
+#: Gradients of all samples up to this many bytes are kept for as long as a solve or a fit lasts.
+GRADIENT_BYTES = 512 * 2**20
 
 
 def checked_mode(mode: SecondOrderMode | str, objective: Objective[Any]) -> SecondOrderMode:
@@ -40,10 +49,13 @@ def curvature_product(
     if mode is SecondOrderMode.GAUSS_NEWTON:
         return objective.gauss_newton_product(rows, batch)  # type: ignore[attr-defined]  # checked_mode
     if mode is SecondOrderMode.EMPIRICAL_FISHER:
-        gradients: Any = objective.gradients(batch)
-        xp = array_namespace(gradients)
-        return (rows @ xp.matrix_transpose(gradients)) @ gradients / gradients.shape[0]
+        return _fisher_product(objective.gradients(batch), rows)
     return objective.hessian_product(rows, batch)
+
+
+def _fisher_product(gradients: Any, rows: Any) -> Any:
+    xp = array_namespace(gradients)
+    return (rows @ xp.matrix_transpose(gradients)) @ gradients / gradients.shape[0]
 
 
 def curvature_matrix(objective: Objective[A], mode: SecondOrderMode, batch: Batch[A]) -> Any:
@@ -74,11 +86,43 @@ class CurvatureOperator(Generic[A]):
         self.objective = objective
         self._mode = mode
         self.data = data
+        self._kept: list[WeightedProduct] | None = None
 
     def __call__(self, rows: Any) -> Any:
         """Return the curvature times each row, (k, p)."""
         total: Any = None
-        for share, batch in self.data:
-            part = share * curvature_product(self.objective, self._mode, rows, batch)
+        for share, product in self.parts():
+            part = share * product(rows)
             total = part if total is None else total + part
         return total
+
+    def parts(self) -> Iterator[WeightedProduct]:
+        """Yield the share of each batch and the products with its own curvature."""
+        if self._kept is not None:
+            yield from self._kept
+            return
+        for share, batch in self.data:
+            yield share, partial(self._product, batch)
+
+    def prepared(self) -> CurvatureOperator[A]:
+        """Return the same curvature, ready for many products, which share what they can.
+
+        Those with the empirical Fisher share the gradients of all samples, if these take up to
+        `GRADIENT_BYTES`. They live as long as the operator that is returned: for one solve, or one fit.
+        """
+        if self._mode is not SecondOrderMode.EMPIRICAL_FISHER or not self._fits():
+            return self
+        other = copy.copy(self)
+        other._kept = [
+            (share, partial(_fisher_product, self.objective.gradients(batch)))
+            for share, batch in self.data
+        ]
+        return other
+
+    def _product(self, batch: Batch[A], rows: A) -> Any:
+        return curvature_product(self.objective, self._mode, rows, batch)
+
+    def _fits(self) -> bool:
+        none: Any = self.objective.zeros(0)
+        numbers: int = self.data.n_samples * none.shape[1]
+        return numbers * self.objective.dtype.itemsize <= GRADIENT_BYTES

@@ -125,12 +125,13 @@ class ArnoldiInfluence(CurvatureInfluence[A]):
         like: Any = operator.objective.zeros(1)
         steps = min(self._dimension, like.shape[1])
         with progress_bar(steps, label=f"Lanczos steps, block {block!r}", show=progress) as advance:
-            product = finite_product(operator, block, advance)
+            prepared = operator.prepared()
+            product = finite_product(prepared, block, advance)
             subspace = lanczos(product, like, dimension=steps, rng=rng)
         probes = complement_probes(rng, subspace.basis, TRACE_PROBES)
         trace = float(np.sum(subspace.values))
         if probes.shape[0] > 0:
-            images = finite_product(operator, block)(probes)
+            images = finite_product(prepared, block)(probes)
             trace += float(array_namespace(probes).sum(probes * images)) / probes.shape[0]
         rank = min(self._rank, like.shape[1])
         return RitzCurvature(

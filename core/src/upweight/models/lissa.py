@@ -106,7 +106,7 @@ class LissaInfluence(CurvatureInfluence[A]):
         kept = TrainingData(data, self._objective, progress=progress, join=False)
         curvatures: dict[str, FittedCurvature[A]] = {}
         for name, objective in self._objectives().items():
-            batches = BatchCurvatures(objective, self._mode, kept)
+            batches = BatchCurvatures(CurvatureOperator(objective, self._mode, kept))
             largest = None
             if self._options.scale is None:
                 largest = batches.largest_eigenvalue(self._options.seed)
@@ -177,14 +177,14 @@ class LissaInverse:
             IndefiniteCurvatureError: the recursion diverges whatever the scale.
         """
         start = time.perf_counter()
-        options, batches = self._curvature.options, self._curvature.batches
+        options, batches = self._curvature.options, self._curvature.batches.prepared()
         scale = options.scale or self._curvature.scale(self._damping)
         try:
             solution = neumann_series(
-                self._whole,
-                [self._endless(repeat) for repeat in range(options.repeats)],
+                partial(self._damped, batches.whole),
+                [self._endless(batches, repeat) for repeat in range(options.repeats)],
                 rows,
-                period=batches.data.n_batches,
+                period=batches.count,
                 scale=scale,
                 rtol=options.rtol,
                 maxiter=options.maxiter,
@@ -199,15 +199,10 @@ class LissaInverse:
         _warn_if_missed(solution, self._curvature.block)
         return solution.value
 
-    def _whole(self, rows: Any) -> Any:
-        batches = self._curvature.batches
-        operator = CurvatureOperator(batches.objective, batches.mode, batches.data)
-        return operator(rows) + self._damping * rows
-
-    def _endless(self, repeat: int) -> Iterator[Callable[[Any], Any]]:
+    def _endless(self, batches: BatchCurvatures, repeat: int) -> Iterator[Callable[[Any], Any]]:
         order = np.random.default_rng([self._curvature.options.seed, repeat])
         while True:
-            for product in self._curvature.batches.products(order):
+            for product in batches.products(order):
                 yield partial(self._damped, product)
 
     def _damped(self, product: Callable[[Any], Any], rows: Any) -> Any:
@@ -217,7 +212,7 @@ class LissaInverse:
         block, enough = self._curvature.block, self._curvature.scale(self._damping)
         xp = array_namespace(direction)
         row = direction[None, :] / xp.linalg.vector_norm(direction)
-        curvature = float(xp.sum(self._whole(row) * row)) - self._damping
+        curvature = float(xp.sum(self._curvature.batches.whole(row) * row))
         if scale < enough and not curvature + self._damping <= 0:
             return DivergenceError(
                 f"The recursion for block {block!r} diverges with the scale {scale:.3g}, which is "

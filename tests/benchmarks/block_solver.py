@@ -1,0 +1,54 @@
+"""Steps and time of conjugate gradients in lockstep and by blocks.
+
+The digits network 64-256-128-10 with ReLU, the Gauss-Newton matrix of 1,500 samples, 32 test rows.
+"""
+
+import time
+
+import torch
+from preconditioners import trained_network
+from sklearn.datasets import load_digits
+from torch.nn.functional import cross_entropy
+
+from upweight_torch import CgInfluence
+
+ROWS = 32
+
+
+def solve(network, train, test, regularization, solver):
+    """Return the steps of the longest row and the CPU seconds of a solve."""
+    model = CgInfluence(
+        network,
+        cross_entropy,
+        regularization=regularization,
+        second_order_mode="gauss_newton",
+        solver=solver,
+    ).fit([train], progress=False)
+    start = time.process_time()
+    model.influence_factors(*test)
+    seconds = time.process_time() - start
+    return max(model.solve_diagnostics["full"].steps), seconds
+
+
+def main():
+    torch.set_num_threads(1)
+    x, y = load_digits(return_X_y=True)
+    x, y = torch.tensor(x / 16, dtype=torch.float32), torch.tensor(y)
+    train, test = (x[:1500], y[:1500]), (x[1500 : 1500 + ROWS], y[1500 : 1500 + ROWS])
+    network = trained_network(*train)
+    print("| regularization | steps, lockstep | block | seconds, lockstep | block |")
+    print("|---" * 5 + "|")
+    for regularization in (1e-1, 1e-2, 1e-3):
+        steps, seconds = zip(
+            *(
+                solve(network, train, test, regularization, solver)
+                for solver in ("lockstep", "block")
+            ),
+            strict=True,
+        )
+        figures = [f"{regularization:g}", *map(str, steps), *(f"{s:.1f}" for s in seconds)]
+        print("| " + " | ".join(figures) + " |")
+
+
+if __name__ == "__main__":
+    main()
