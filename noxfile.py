@@ -19,6 +19,14 @@ nox.options.sessions = ["lint", "types", "imports", "core", "build", "docs", "ex
 PYTHONS = ["3.11", "3.12", "3.13"]
 CONSTRAINTS = "constraints.txt"
 GROUPS = nox.project.load_toml("pyproject.toml")["dependency-groups"]
+BENCHMARKS = [
+    "primitives",
+    "preconditioners",
+    "rankings",
+    "perturbations",
+    "against_kronfluence",
+    "against_pydvl",
+]
 CORE = ["--editable", "./core"]
 TORCH = [*CORE, "--editable", "./backends/torch"]
 
@@ -137,7 +145,10 @@ def build_wheel(session: nox.Session, folder: str, wheels: Path) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure against pyDVL, which needs an older NumPy."""
+    """Measure against pyDVL, which needs an older NumPy, and kronfluence; or one script by name."""
     install(session, *TORCH, group="bench", constraints="tests/benchmarks/constraints.txt")
-    for script in sorted(Path("tests/benchmarks").glob("*.py")):
-        session.run("python", script, *session.posargs)
+    name, *arguments = session.posargs or [None]
+    for script in [name] if name else BENCHMARKS:
+        # The scripts keep torch to one thread; this does it for NumPy.
+        path = f"tests/benchmarks/{script}.py"
+        session.run("python", path, *arguments, env={"OMP_NUM_THREADS": "1"})

@@ -7,7 +7,7 @@ import statistics
 import warnings
 
 import torch
-from sklearn.datasets import load_digits
+from digits import LARGE, TRAIN, trained_network
 from torch.nn.functional import cross_entropy
 
 from upweight import ConvergenceWarning
@@ -21,23 +21,6 @@ PRECONDITIONERS = {
     "EK-FAC, sampled": EkfacPreconditioner(),
     "EK-FAC, exact": EkfacPreconditioner(fisher="exact"),
 }
-
-
-def trained_network(x, y):
-    torch.manual_seed(0)
-    network = torch.nn.Sequential(
-        torch.nn.Linear(64, 256),
-        torch.nn.ReLU(),
-        torch.nn.Linear(256, 128),
-        torch.nn.ReLU(),
-        torch.nn.Linear(128, 10),
-    )
-    optimizer = torch.optim.Adam(network.parameters(), lr=0.01)
-    for _ in range(30):
-        optimizer.zero_grad()
-        cross_entropy(network(x), y).backward()
-        optimizer.step()
-    return network
 
 
 def median_residual(network, train, test, regularization, preconditioner):
@@ -59,15 +42,14 @@ def median_residual(network, train, test, regularization, preconditioner):
 def main():
     warnings.simplefilter("ignore", ConvergenceWarning)  # ten steps are not meant to converge
     torch.set_num_threads(1)
-    x, y = load_digits(return_X_y=True)
-    x, y = torch.tensor(x / 16, dtype=torch.float32), torch.tensor(y)
-    train, test = (x[:1500], y[:1500]), (x[1500:1516], y[1500:1516])
-    network = trained_network(*train)
+    problem = trained_network(LARGE, torch.nn.ReLU, steps=30)
+    x, y = problem.x, problem.y
+    train, test = (x[:TRAIN], y[:TRAIN]), (x[TRAIN : TRAIN + 16], y[TRAIN : TRAIN + 16])
     print("| regularization | " + " | ".join(PRECONDITIONERS) + " |")
     print("|---" * (len(PRECONDITIONERS) + 1) + "|")
     for regularization in (1e-2, 1e-3, 1e-4):
         residuals = (
-            median_residual(network, train, test, regularization, preconditioner)
+            median_residual(problem.model, train, test, regularization, preconditioner)
             for preconditioner in PRECONDITIONERS.values()
         )
         print(f"| {regularization:g} | " + " | ".join(f"{r:.2f}" for r in residuals) + " |")

@@ -1,0 +1,138 @@
+"""What upweight and pyDVL are measured on: methods, settings, and how many pairs of samples."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from digits import TRAIN, Problem
+from exact import loss_gradients
+
+REGULARIZATION = 0.1
+
+#: Test samples and training samples of all pairs.
+ALL = 297, TRAIN
+
+FROM_FACTORS = ", from factors"
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """One method of one library with its settings.
+
+    Attributes:
+        name: What the method is called in the table.
+        library: "upweight" or "pyDVL".
+        model: Name of the class.
+        rows: Number of test samples.
+        columns: Number of training samples whose influence is asked for.
+        compared: Number of test samples for which there is an exact answer.
+        settings: Options of the class, besides the regularization.
+        reference: What the exact answer is.
+        from_factors: pyDVL only: whether factors are solved for once and kept. If not, they are
+            solved for again for each batch of training samples.
+        note: Added to the name of the library.
+    """
+
+    name: str
+    library: str
+    model: str
+    rows: int
+    columns: int
+    compared: int
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    reference: str = "Hessian"
+    from_factors: bool = False
+    note: str = ""
+
+
+def contestants(problem: Problem, *, large: bool) -> list[Contestant]:
+    """Return what is compared; of each method, the first is the one that ratios refer to."""
+    field = [] if large else _method("Direct", "DirectInfluence", (128, 512))
+    rank = {"rank": 50}
+    field += _conjugate_gradients(problem, rows=4, columns=256 if large else 512)
+    field += _lissa(rows=16, columns=128, steps=200 if large else 1000)
+    field += _method(
+        "Arnoldi",
+        "ArnoldiInfluence",
+        ALL,
+        rank | {"krylov_dimension": 100},
+        pydvl={"use_woodbury": True},
+    )
+    field += _method(
+        "Nyström", "NystroemSketchInfluence", ALL, rank, upweight={"indefinite": "shift"}
+    )
+    field += _method(
+        "EK-FAC",
+        "EkfacInfluence",
+        ALL,
+        upweight={"damping": "absolute"},
+        pydvl={"update_diagonal": True},
+        reference="Gauss-Newton",
+    )
+    field += _method(
+        "harmonic mean",
+        "InverseHarmonicMeanInfluence",
+        ALL,
+        upweight={"block_structure": "full"},
+        reference="harmonic mean",
+    )
+    if not large:
+        return field
+    return [replace(one, compared=min(one.compared, 4)) for one in field]
+
+
+def _method(
+    name: str,
+    model: str,
+    pairs: tuple[int, int],
+    same: Mapping[str, Any] | None = None,
+    *,
+    upweight: Mapping[str, Any] | None = None,
+    pydvl: Mapping[str, Any] | None = None,
+    reference: str = "Hessian",
+) -> list[Contestant]:
+    """Return upweight, then pyDVL in both ways, with settings that both or one of them have."""
+    rows, columns = pairs
+    ours, theirs = {**(same or {}), **(upweight or {})}, {**(same or {}), **(pydvl or {})}
+    other = Contestant(name, "pyDVL", model, rows, columns, rows, theirs, reference)
+    return [
+        Contestant(name, "upweight", model, rows, columns, rows, ours, reference),
+        other,
+        replace(other, from_factors=True, note=FROM_FACTORS),
+    ]
+
+
+def _lissa(*, rows: int, columns: int, steps: int) -> list[Contestant]:
+    """Return LiSSA with upweight's stopping test, and without it, so that all steps are taken.
+
+    pyDVL's test is on the last change of the coordinate that changes most, which the noise of the
+    batches keeps large.
+    """
+    settings = {"maxiter": steps, "rtol": 1e-4, "scale": 10.0}
+    ours, *others = _method("LiSSA", "LissaInfluence", (rows, columns), settings)
+    every = replace(ours, settings=settings | {"rtol": 1e-30}, note=", all steps")
+    return [ours, every, *others]
+
+
+def _conjugate_gradients(problem: Problem, *, rows: int, columns: int) -> list[Contestant]:
+    """Return the ways of conjugate gradients, all of pyDVL's but one from factors.
+
+    pyDVL stops a row at a residual below `atol**2`, or `rtol**2` times a norm across the rows. Its
+    "early" entries are given the root of what upweight stops the row of the largest norm at, so
+    that no row of pyDVL has to go further than the same row of upweight.
+    """
+    rtol, atol = 1e-4, 1e-6
+    largest = loss_gradients(problem, TRAIN, TRAIN + rows).squared_norms().max() ** 0.5
+    same = {"rtol": rtol, "atol": atol}
+    early = {"rtol": 0.0, "atol": max(rtol * largest, atol) ** 0.5}
+    together = {"solve_simultaneously": True}
+    ours = Contestant("CG", "upweight", "CgInfluence", rows, columns, rows, same)
+    theirs = replace(ours, library="pyDVL")
+    kept = replace(theirs, from_factors=True)
+    return [
+        ours,
+        replace(kept, settings=same | together, note=", together" + FROM_FACTORS),
+        replace(kept, settings=early, note=", early" + FROM_FACTORS),
+        replace(kept, settings=early | together, note=", early, together" + FROM_FACTORS),
+        replace(theirs, settings=early | together, note=", early, together"),
+    ]
