@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
+from typing import Any
+
+from upweight.errors import ConvergenceWarning
 
 
 @dataclass(frozen=True)
@@ -24,3 +28,26 @@ class Diagnostics:
     smallest_eigenvalue: float | None = None
     largest_eigenvalue: float | None = None
     captured_trace: float | None = None
+
+
+def warn_if_missed(solution: Any, *, block: str, maxiter: int) -> None:
+    """Warn of rows that have not converged, with what would help them.
+
+    Args:
+        solution: Of an iterative solve, with steps, residuals and whether each row has converged.
+        block: Name of the block.
+        maxiter: Most steps that a row was allowed.
+    """
+    told = zip(solution.steps, solution.residuals, solution.converged, strict=True)
+    missed = [(int(steps), float(residual)) for steps, residual, done in told if not bool(done)]
+    if not missed:
+        return
+    steps, residual = max(steps for steps, _ in missed), max(residual for _, residual in missed)
+    advice = "a larger maxiter" if steps >= maxiter else "numbers of double precision"
+    warnings.warn(
+        f"{len(missed)} of {solution.steps.shape[0]} rows of block {block!r} have not converged "
+        f"after at most {steps} steps; the largest residual norm is {residual:.3g}. "
+        f"Use a larger regularization, a larger rtol or {advice}.",
+        ConvergenceWarning,
+        stacklevel=6,
+    )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -11,15 +10,14 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from array_api_compat import array_namespace
 
 from upweight.checks import check_finite
-from upweight.errors import ConvergenceWarning, IndefiniteCurvatureError
+from upweight.errors import IndefiniteCurvatureError
 from upweight.influence import BlockMode, SecondOrderMode
 from upweight.linalg.block_cg import block_conjugate_gradients
 from upweight.linalg.cg import conjugate_gradients
-from upweight.linalg.restarts import CgSolution
 from upweight.models._base import CurvatureInfluence, FittedCurvature
 from upweight.models._curvature import CurvatureOperator
 from upweight.models._data import TrainingData
-from upweight.models._diagnostics import Diagnostics
+from upweight.models._diagnostics import Diagnostics, warn_if_missed
 from upweight.models.preconditioners import Preconditioner
 from upweight.trees import Batch
 
@@ -178,19 +176,5 @@ class CgInverse:
                 f"curvature {lowest:.3g}. Use a regularization above "
                 f"{self._damping - lowest:.3g}, the Gauss-Newton matrix, or train longer."
             )
-        _warn_if_missed(solution, self._block)
+        warn_if_missed(solution, block=self._block, maxiter=self._options["maxiter"])
         return solution.value
-
-
-def _warn_if_missed(solution: CgSolution, block: str) -> None:
-    xp = array_namespace(solution.converged)
-    missed = int(xp.sum(xp.astype(~solution.converged, xp.int64)))
-    if missed:
-        warnings.warn(
-            f"{missed} of {solution.steps.shape[0]} rows of block {block!r} have not converged "
-            f"after at most {int(xp.max(solution.steps))} steps; the largest residual norm is "
-            f"{float(xp.max(solution.residuals)):.3g}. "
-            "Use a larger regularization, a larger maxiter or a larger rtol.",
-            ConvergenceWarning,
-            stacklevel=6,
-        )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,14 +12,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from array_api_compat import array_namespace
 
-from upweight.errors import ConvergenceWarning, DivergenceError, IndefiniteCurvatureError
+from upweight.errors import DivergenceError, IndefiniteCurvatureError
 from upweight.influence import BlockMode, SecondOrderMode
-from upweight.linalg.neumann import GrowthError, NeumannSolution, neumann_series
+from upweight.linalg.neumann import GrowthError, neumann_series
 from upweight.models._base import CurvatureInfluence, FittedCurvature
 from upweight.models._batches import BatchCurvatures
 from upweight.models._curvature import CurvatureOperator
 from upweight.models._data import TrainingData
-from upweight.models._diagnostics import Diagnostics
+from upweight.models._diagnostics import Diagnostics, warn_if_missed
 from upweight.trees import Batch
 
 if TYPE_CHECKING:
@@ -196,7 +195,7 @@ class LissaInverse:
             steps=tuple(map(int, solution.steps)),
             residuals=tuple(map(float, solution.residuals)),
         )
-        _warn_if_missed(solution, self._curvature.block)
+        warn_if_missed(solution, block=self._curvature.block, maxiter=options.maxiter)
         return solution.value
 
     def _endless(self, batches: BatchCurvatures, repeat: int) -> Iterator[Callable[[Any], Any]]:
@@ -225,18 +224,4 @@ class LissaInverse:
             f"direction, is not positive on every batch with the regularization "
             f"{self._damping:g}. Use a regularization {advice}, the Gauss-Newton matrix, larger "
             "batches, or train longer."
-        )
-
-
-def _warn_if_missed(solution: NeumannSolution, block: str) -> None:
-    pairs = zip(solution.residuals, solution.converged, strict=True)
-    residuals = [float(residual) for residual, converged in pairs if not bool(converged)]
-    if residuals:
-        warnings.warn(
-            f"{len(residuals)} of {solution.steps.shape[0]} rows of block {block!r} have not "
-            f"converged after {max(map(int, solution.steps))} steps; the largest residual norm is "
-            f"{max(residuals):.3g}. "
-            "Use a larger regularization, a larger maxiter, a larger rtol or larger batches.",
-            ConvergenceWarning,
-            stacklevel=6,
         )
