@@ -36,7 +36,8 @@ class FunctionalModel:
             raise TypeError(f"The model must be a torch.nn.Module; got {type(module).__name__!r}.")
         trainable = [name for name, p in module.named_parameters() if p.requires_grad]
         try:
-            self.module = copy.deepcopy(module).eval().requires_grad_(False)
+            with torch.inference_mode(False):  # what is copied in it could not be differentiated
+                self.module = copy.deepcopy(module).eval().requires_grad_(False)
         except RuntimeError as error:
             raise ModelError(
                 f"The model cannot be copied: {error}. Tensors that are kept on the module must be "
