@@ -120,17 +120,17 @@ class FisherFactors(Generic[A]):
             except UnsupportedCurvatureError:
                 self._mode = FisherMode.EXACT
         if self._mode is not FisherMode.EXACT:
-            yield _factors(self._objective.layers(batch, directions))
+            yield layer_factors(self._objective.layers(batch, directions))
             return
         first: Any = self._objective.output_hessians(sliced(batch, 0, 1))
         step = max(1, HESSIAN_NUMBERS // first.shape[1] ** 2)
         for start in range(0, batch_size(*batch), step):
             piece = sliced(batch, start, start + step)
             directions = _roots(self._objective.output_hessians(piece))
-            yield _factors(self._objective.layers(piece, directions))
+            yield layer_factors(self._objective.layers(piece, directions))
 
 
-def _factors(statistics: Mapping[str, LayerStatistics[Any]]) -> dict[str, LayerFactors]:
+def layer_factors(statistics: Mapping[str, LayerStatistics[Any]]) -> dict[str, LayerFactors]:
     """Return the statistics with an input 1 for the bias, and an axis of directions."""
     factors = {}
     for name, layer in statistics.items():
