@@ -13,10 +13,10 @@ from enum import Enum, auto
 
 #: A call that differentiates a model, whatever the number of samples; what is done by `torch.func`
 #: once costs `MAPPED` of it, and twice, `TWICE`.
-CALL, MAPPED, TWICE = 50_000_000, 2, 2.5
+CALL, MAPPED, TWICE = 60_000_000, 2, 2.5
 
 #: A byte of activations, forwards and backwards; for a parameter, three multiply-adds.
-BYTE, PARAMETER = 90, 3
+BYTE, PARAMETER = 70, 3
 
 #: A row pulled back through the linearised gradient, in forward and backward passes.
 PULL = 0.75
@@ -27,9 +27,9 @@ MAPPED_NUMBER = 170
 #: For the gradients of a layer: writing a number; adding a position to it.
 WRITE, POSITION = 16, 8
 
-#: For rows that map one side of a layer: copying a number of a row; a number of a mapped side; the
-#: scalar product in which it ends.
-COPY, MAP, DOT = 60, 6, 1000
+#: For rows that map one side of a layer: a number of a mapped side; the scalar product in which it
+#: ends; and numbers below which a side does not make a product cheaper.
+MAP, DOT, NARROW = 6, 1000, 32
 
 
 class Way(Enum):
@@ -90,8 +90,9 @@ def cheapest_products(work: Work, k: int) -> Way:
             for layer in work.layers
         )
         if work.covered < work.parameters:
-            rest = work.rest
-            costs[Way.FACTORED] += min(_pulling_back(rest, k), _materialising(rest, k))
+            # The rows are divided, and the samples are differentiated again.
+            rest = min(_pulling_back(work.rest, k), _materialising(work.rest, k))
+            costs[Way.FACTORED] += CALL + rest
     return min(costs, key=lambda way: costs[way])
 
 
@@ -121,9 +122,8 @@ def forming(layer: LayerSize, n: int, k: int) -> float:
 
 def mapping(layer: LayerSize, n: int, k: int) -> float:
     """Return what products with k rows cost if each row maps one side of the layer."""
-    numbers = layer.outputs * layer.inputs
-    each = numbers + MAP * min(layer.outputs, layer.inputs) + DOT
-    return k * (n * layer.positions * each + (COPY * numbers if k > 1 else 0))
+    narrow, wide = sorted((layer.outputs, layer.inputs))
+    return k * n * layer.positions * (max(narrow, NARROW) * wide + MAP * narrow + DOT)
 
 
 def _pass(work: Work) -> float:

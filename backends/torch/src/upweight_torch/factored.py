@@ -77,20 +77,18 @@ def _add_by_mapping(a: Tensor, g: Tensor, weight: Tensor, total: Tensor) -> None
     """Map the smaller side to the larger, for some rows and samples at a time."""
     if g.shape[2] > a.shape[2]:
         a, g, weight = g, a, weight.mT
-    n, t, wide = a.shape
+    n, t, _ = a.shape
     k, narrow, _ = weight.shape
     numbers = _piece_numbers(a)
-    rows = min(k, max(1, numbers // (wide * narrow)))
-    samples = min(n, max(1, numbers // (t * narrow * rows)))
-    for first in range(0, k, rows):
-        some_rows = slice(first, first + rows)
-        flat = weight[some_rows].reshape(-1, wide)
-        for start in range(0, n, samples):
-            some = slice(start, start + samples)
-            entering, leaving = a[some].flatten(0, 1), g[some].flatten(0, 1)
-            mapped = (entering @ flat.T).view(len(entering), -1, narrow)
-            products = (mapped * leaving[:, None, :]).sum(2)  # (n · t, k)
-            total[some_rows, some] += products.unflatten(0, (-1, t)).sum(1).T
+    samples = min(n, max(1, numbers // (t * narrow)))
+    rows = min(k, max(1, numbers // (samples * t * narrow)))
+    for start in range(0, n, samples):
+        some = slice(start, start + samples)
+        entering, leaving = a[some].flatten(0, 1), g[some].flatten(0, 1)
+        for first in range(0, k, rows):
+            mapped = entering @ weight[first : first + rows].mT  # (rows, n · t, narrow side)
+            products = mapped.mul_(leaving).sum(2).unflatten(1, (-1, t)).sum(2)
+            total[first : first + rows, some] += products
 
 
 def _outer(g: Tensor, a: Tensor, out: Tensor) -> None:

@@ -69,7 +69,11 @@ class LayeredModel(ABC):
         return {name: replace(s, gradients=s.gradients[0]) for name, s in statistics.items()}
 
     def output_hessians(self, batch: Batch[Tensor]) -> Tensor:
-        """Return the Hessian of the loss of each sample in its output, (n, c, c)."""
+        """Return the Hessian of the loss of each sample in its output, (n, c, c).
+
+        Raises:
+            MemoryLimitError: they would take more than 2 GiB.
+        """
         output, y = self._outputs(batch)
         return output_hessians(self._loss, output, y)
 
