@@ -1,7 +1,6 @@
 """What the primitives of the torch objective cost, in forward and backward passes of the batch.
 
-The constants `MATERIALISE_ABOVE` and `WORKING_BYTES` of the objective rest on these tables. All is
-on one thread, in CPU seconds, each figure the least of several: other work on the machine only adds.
+The constant `WORKING_BYTES` rests on these tables. All is on one thread, in CPU seconds, each figure the least of several: other work on the machine only adds.
 
     python tests/benchmarks/primitives.py
 """
@@ -13,7 +12,7 @@ from itertools import pairwise
 import torch
 from torch.nn.functional import cross_entropy
 
-from upweight_torch import TorchObjective, objective
+from upweight_torch import TorchObjective, samples
 
 ROWS = (1, 4, 16, 48, 128, 297)
 SAMPLES = (64, 512, 1500)
@@ -61,17 +60,6 @@ def rows_of(model: torch.nn.Module, k: int) -> torch.Tensor:
     return torch.randn(k, p, generator=torch.Generator().manual_seed(k))
 
 
-def inner_products(model: torch.nn.Module, k: int, n: int, *, materialise: bool) -> float:
-    """Return the CPU seconds of k · n inner products, by one way or the other."""
-    kept = objective.MATERIALISE_ABOVE
-    objective.MATERIALISE_ABOVE = 0 if materialise else k
-    try:
-        seen, rows, batch = TorchObjective(model, cross_entropy), rows_of(model, k), batch_of(n)
-        return cpu_seconds(lambda: seen.inner_products(rows, batch))
-    finally:
-        objective.MATERIALISE_ABOVE = kept
-
-
 def hessian_products(model: torch.nn.Module, k: int, n: int) -> float:
     seen, rows, batch = TorchObjective(model, cross_entropy), rows_of(model, k), batch_of(n)
     return cpu_seconds(lambda: seen.hessian_product(rows, batch))
@@ -82,18 +70,6 @@ def print_table(title: str, columns: tuple[str, ...], lines: list[tuple[object, 
     for line in lines:
         cells = (f"{cell:.3g}" if isinstance(cell, float) else str(cell) for cell in line)
         print(f"| {' | '.join(cells)} |", flush=True)
-
-
-def print_inner_products() -> None:
-    lines = []
-    for name, model in NETWORKS.items():
-        for n in SAMPLES:
-            unit = forward_and_backward(model, n)
-            for way in (False, True):
-                costs = [inner_products(model, k, n, materialise=way) / unit for k in ROWS]
-                lines.append((name, n, "gradients formed" if way else "pulled back", *costs))
-    columns = ("network", "n", "way", *(f"k = {k}" for k in ROWS))
-    print_table("Inner products of k rows, all rows together, in passes:", columns, lines)
 
 
 def print_hessian_products() -> None:
@@ -108,29 +84,24 @@ def print_hessian_products() -> None:
 
 
 def print_working_bytes() -> None:
-    kept, lines = objective.WORKING_BYTES["cpu"], []
+    kept, lines = samples.WORKING_BYTES["cpu"], []
     try:
-        for what in ("Hessian products", "inner products"):
-            for name, model in NETWORKS.items():
-                for n in SAMPLES:
-                    costs = []
-                    for size in MEBIBYTES:
-                        objective.WORKING_BYTES["cpu"] = size * 2**20
-                        if what == "Hessian products":
-                            costs.append(1e3 * hessian_products(model, 64, n))
-                        else:
-                            costs.append(1e3 * inner_products(model, 64, n, materialise=False))
-                    lines.append((what, name, n, *costs))
+        for name, model in NETWORKS.items():
+            for n in SAMPLES:
+                costs = []
+                for size in MEBIBYTES:
+                    samples.WORKING_BYTES["cpu"] = size * 2**20
+                    costs.append(1e3 * hessian_products(model, 64, n))
+                lines.append((name, n, *costs))
     finally:
-        objective.WORKING_BYTES["cpu"] = kept
-    columns = ("64 rows", "network", "n", *(f"{size} MiB" for size in MEBIBYTES))
-    print_table("Milliseconds of 64 rows for WORKING_BYTES:", columns, lines)
+        samples.WORKING_BYTES["cpu"] = kept
+    columns = ("network", "n", *(f"{size} MiB" for size in MEBIBYTES))
+    print_table("Milliseconds of 64 Hessian products for WORKING_BYTES:", columns, lines)
 
 
 def main() -> None:
     torch.set_num_threads(1)
     print(f"{torch.get_num_threads()} thread, torch {torch.__version__}")
-    print_inner_products()
     print_hessian_products()
     print_working_bytes()
 

@@ -7,7 +7,6 @@ from torch_oracles import Differences
 from torch_zoo import ZOO
 
 from upweight_torch import TorchObjective
-from upweight_torch.objective import MATERIALISE_ABOVE
 
 ATOL = 1e-8  # of numbers around 1, by differences of fourth order
 FLOAT32 = 1e-4
@@ -42,7 +41,7 @@ def test_gradients(problem):
     assert_close(rows @ objective.gradients(batch).T, oracle.inner_products(rows, batch))
 
 
-@pytest.mark.parametrize("k", [2, MATERIALISE_ABOVE + 1])
+@pytest.mark.parametrize("k", [2, 49])
 def test_inner_products(problem, k):
     objective, batch, oracle = problem
     rows = rows_for(objective, k)

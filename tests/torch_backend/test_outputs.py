@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from upweight.errors import UnsupportedCurvatureError
+from upweight.errors import MemoryLimitError, UnsupportedCurvatureError
 from upweight_torch import TorchObjective
 
 
@@ -101,3 +101,12 @@ def test_labels_of_other_losses_cannot_be_drawn(loss):
     model, batch = output_problem("cross-entropy")
     with pytest.raises(UnsupportedCurvatureError, match="exact"):
         TorchObjective(model, loss).sampled_directions(batch, np.random.default_rng(0))
+
+
+def test_hessians_that_no_memory_holds_are_refused_and_labels_are_drawn_all_the_same():
+    model = nn.Linear(1, 100_000)
+    batch = torch.ones(1, 1), torch.zeros(1, dtype=torch.int64)
+    objective = TorchObjective(model, functional.cross_entropy)
+    with pytest.raises(MemoryLimitError, match=r"100,000 outputs.*37\.3 GiB.*sampled"):
+        objective.output_hessians(batch)
+    assert objective.sampled_directions(batch, np.random.default_rng(0)).shape == (1, 100_000)

@@ -1,5 +1,6 @@
 """One fitted model, used by many threads, and sent elsewhere."""
 
+import copy
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
@@ -9,6 +10,7 @@ import torch
 import torch.backends.cuda
 from torch_zoo import ATTENTION, CONVOLUTION, MLP, TOKENS, ZOO, case
 
+from upweight.errors import ModelError
 from upweight_torch import CgInfluence, DirectInfluence, TorchObjective
 
 THREADS = 8
@@ -75,6 +77,13 @@ def test_a_pickled_model_gives_the_same_numbers(case, method):
     expected = model.influences(*batch)
     again = cloudpickle.loads(cloudpickle.dumps(model))
     torch.testing.assert_close(again.influences(*batch), expected, rtol=1e-12, atol=1e-12)
+
+
+def test_a_model_that_torch_cannot_pickle_says_what_to_do():
+    objective = TorchObjective(case("parametrised").model(), case("parametrised").loss)
+    assert copy.deepcopy(objective).parameters == objective.parameters
+    with pytest.raises(ModelError, match="remove_parametrizations"):
+        cloudpickle.dumps(objective)
 
 
 def test_a_model_may_be_pickled_before_it_is_fitted():

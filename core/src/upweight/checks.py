@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 from array_api_compat import array_namespace
 
 from upweight.errors import BatchError, DataError, NonFiniteError, UpweightError
@@ -91,8 +92,9 @@ def check_finite(values: Any, *, what: str, axis: int = 0) -> None:
         NonFiniteError: a number is NaN or infinite.
     """
     xp = array_namespace(values)
-    if bool(xp.isfinite(xp.sum(values))):  # the sum of other numbers is not, or may overflow
-        return
+    with np.errstate(all="ignore"):  # what follows says it better
+        if bool(xp.isfinite(xp.sum(values))):  # a single one of them would spread to the sum
+            return
     bad = ~xp.isfinite(values)
     if not bool(xp.any(bad)):
         return

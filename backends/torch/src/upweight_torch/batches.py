@@ -39,9 +39,10 @@ def prepared_batch(batch: Batch[Tensor], like: Tensor) -> Batch[Tensor]:
                 f"The model is {like.dtype}, and an array of the batch is {leaf.dtype}. "
                 "Convert one to the type of the other."
             )
-        return leaf.detach().to(like.device)
+        return (leaf.clone() if leaf.is_inference() else leaf).detach().to(like.device)
 
-    return map_leaves(prepared, x), map_leaves(prepared, y)
+    with torch.inference_mode(False):  # what is made in it cannot be differentiated
+        return map_leaves(prepared, x), map_leaves(prepared, y)
 
 
 def losses_of_samples(loss: Callable[[Any, Any], Tensor], output: Any, y: Tree[Tensor]) -> Tensor:

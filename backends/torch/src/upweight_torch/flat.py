@@ -25,6 +25,15 @@ def unflatten(rows: torch.Tensor, like: Parameters) -> dict[str, torch.Tensor]:
     }
 
 
+def places(parameters: Parameters) -> dict[str, slice]:
+    """Return where each parameter is in the vector of all."""
+    found, start = {}, 0
+    for name, value in parameters.items():
+        found[name] = slice(start, start + value.numel())
+        start += value.numel()
+    return found
+
+
 def check_parameters(parameters: Parameters) -> None:
     """Check that parameters can be joined to one vector, and that NumPy knows their type.
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch.func import functional_call, grad
+from torch.nn.utils.parametrize import is_parametrized
 
 from upweight.errors import ModelError
 from upweight.trees import Tree
@@ -36,7 +37,8 @@ class FunctionalModel:
             raise TypeError(f"The model must be a torch.nn.Module; got {type(module).__name__!r}.")
         trainable = [name for name, p in module.named_parameters() if p.requires_grad]
         try:
-            self.module = copy.deepcopy(module).eval().requires_grad_(False)
+            with torch.inference_mode(False):  # what is copied in it could not be differentiated
+                self.module = copy.deepcopy(module).eval().requires_grad_(False)
         except RuntimeError as error:
             raise ModelError(
                 f"The model cannot be copied: {error}. Tensors that are kept on the module must be "
@@ -87,7 +89,19 @@ class FunctionalModel:
         skeleton: torch.nn.Module = self._local.skeleton
         return skeleton
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> FunctionalModel:
+        return self  # a snapshot does not change
+
     def __getstate__(self) -> dict[str, Any]:
+        parametrised = [
+            name for name, layer in self.module.named_modules() if is_parametrized(layer)
+        ]
+        if parametrised:
+            raise ModelError(
+                f"torch cannot pickle the parametrised modules {parametrised}, so the model cannot "
+                "be sent to other processes or saved. Use threads, or remove the parametrisation "
+                "(torch.nn.utils.parametrize.remove_parametrizations)."
+            )
         return {name: value for name, value in self.__dict__.items() if name != "_local"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

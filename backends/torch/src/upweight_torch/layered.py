@@ -56,9 +56,8 @@ class LayeredModel(ABC):
         the first batch. A layer used several times has its uses side by side along t.
         """
         x, y = self._prepared(batch)
+        covered = self._covered(x)
         values = {**self._fixed, **self._free}
-        if self._layers is None:
-            self._layers = covered_layers(self._model, values, self._free, x)
         several = directions is not None and directions.ndim == 3
 
         def functions(output: Any) -> list[Tensor]:
@@ -67,13 +66,17 @@ class LayeredModel(ABC):
             flat = flat_output(output)
             return [(each * flat).sum() for each in (directions if several else directions[None])]
 
-        statistics = layer_statistics(self._model, values, self._layers, x, functions)
+        statistics = layer_statistics(self._model, values, covered, x, functions)
         if several:
             return statistics
         return {name: replace(s, gradients=s.gradients[0]) for name, s in statistics.items()}
 
     def output_hessians(self, batch: Batch[Tensor]) -> Tensor:
-        """Return the Hessian of the loss of each sample in its output, (n, c, c)."""
+        """Return the Hessian of the loss of each sample in its output, (n, c, c).
+
+        Raises:
+            MemoryLimitError: they would take more than 2 GiB.
+        """
         output, y = self._outputs(batch)
         return output_hessians(self._loss, output, y)
 
@@ -105,6 +108,13 @@ class LayeredModel(ABC):
             rows = directions.movedim(0, 1)
             gradients: Parameters = vmap(pulled_back, chunk_size=self._capacity())(x, rows)
         return torch.cat([value.flatten(2) for value in gradients.values()], dim=2).movedim(0, 1)
+
+    def _covered(self, x: Tree[Tensor]) -> tuple[Layer, ...]:
+        """Return the layers that are covered, found on the first inputs that arrive."""
+        if self._layers is None:
+            values = {**self._fixed, **self._free}
+            self._layers = covered_layers(self._model, values, self._free, x)
+        return self._layers
 
     def _outputs(self, batch: Batch[Tensor]) -> tuple[Any, Tree[Tensor]]:
         x, y = self._prepared(batch)

@@ -8,8 +8,9 @@ output of each layer and the backward pass ends there: no gradient of a weight i
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -37,11 +38,19 @@ PROBES = 4
 
 @dataclass(frozen=True)
 class Layer:
-    """A layer whose weight, and maybe bias, is trainable."""
+    """A layer whose weight, and maybe bias, is trainable.
+
+    Attributes:
+        name: Name of the module.
+        weight: Name of the weight.
+        bias: Name of the bias, or None.
+        positions: At how many positions of a sample it was used when it was found.
+    """
 
     name: str
     weight: str
     bias: str | None
+    positions: int = 1
 
 
 def layer_statistics(
@@ -109,7 +118,8 @@ def covered_layers(
     candidates = _candidates(model, trainable)
     few = sliced(x, 0, PROBES)
     if batch_size(few) == 1:  # two samples show whether a layer tells samples apart
-        few = map_leaves(lambda leaf: leaf[[0, 0]], few)
+        with _recording():
+            few = map_leaves(lambda leaf: leaf[[0, 0]], few)
     n = batch_size(few)
     uses, _ = _pulled_back(model, values, candidates, few, lambda _: [])
     usable = [
@@ -169,7 +179,7 @@ def _pulled_back(
 
         return visit
 
-    with torch.enable_grad(), twice_differentiable_kernels():
+    with _recording(), twice_differentiable_kernels():
         visits = {layer.name: shifting(layer.name) for layer in layers}
         output = model.with_outputs_through(visits, values, x)
         every = [shift for name in shifts for shift in shifts[name]]
@@ -177,6 +187,13 @@ def _pulled_back(
             iter(_gradients(function, every, retain_graph=True)) for function in functions(output)
         ]
     return uses, {name: [[next(each) for each in pulled] for _ in shifts[name]] for name in shifts}
+
+
+@contextmanager
+def _recording() -> Iterator[None]:
+    """Have autograd record, even where the caller has turned it off or is in inference mode."""
+    with torch.inference_mode(False), torch.enable_grad():
+        yield
 
 
 def _gradients(
@@ -213,8 +230,9 @@ def _explained(
 
     statistics = layer_statistics(model, values, layers, x, function)
     names = [name for layer in layers for name in (layer.weight, layer.bias) if name]
-    free = {name: values[name].clone().requires_grad_() for name in names}
-    with torch.enable_grad(), twice_differentiable_kernels():
+    with _recording():
+        free = {name: values[name].clone().requires_grad_() for name in names}
+    with _recording(), twice_differentiable_kernels():
         flat = flat_output(model({**values, **free}, x))
         weighted = (weights.to(flat) * random(flat) * flat).sum()
         truth = dict(
@@ -234,4 +252,8 @@ def _explained(
             layer.bias is None or agrees(layer.bias, g.sum(dim=(0, 1)))
         )
 
-    return tuple(layer for layer in layers if is_explained(layer))
+    return tuple(
+        replace(layer, positions=statistics[layer.name].inputs.shape[1])
+        for layer in layers
+        if is_explained(layer)
+    )

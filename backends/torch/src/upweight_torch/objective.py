@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_map  # noqa: PLC2701  # the trees that torc
 
 from upweight.checks import batch_size
 from upweight.errors import ModelError
-from upweight.trees import Batch, Tree, map_leaves, perturbed_leaf
+from upweight.trees import Batch, map_leaves, perturbed_leaf
 from upweight_torch.batches import (
     activation_bytes,
     check_loss,
@@ -25,24 +25,14 @@ from upweight_torch.flat import Parameters, check_parameters, flatten, unflatten
 from upweight_torch.functional import gradient_of
 from upweight_torch.hessian import dense_hessian
 from upweight_torch.kernels import twice_differentiable_kernels
-from upweight_torch.layered import LayeredModel
 from upweight_torch.linear import linear_parameters
+from upweight_torch.samples import SampleGradients
 
 Tensor = torch.Tensor
 Loss = Callable[[Any, Any], Tensor]
 
-#: Bytes of activations that one call may work on: what stays in the cache of a processor, and what
-#: keeps an accelerator busy.
-WORKING_BYTES = {"cpu": 16 * 2**20, "other": 2**30}
 
-#: Rows from which per-sample gradients are formed for inner products.
-MATERIALISE_ABOVE = 48
-
-#: Bytes of per-sample gradients formed at a time where only their products are wanted.
-GRADIENT_BYTES = 256 * 2**20
-
-
-class TorchObjective(LayeredModel):
+class TorchObjective(SampleGradients):
     """The mean loss of a torch model at its present parameters.
 
     The model is copied, in evaluation mode: dropout is off and batch normalisation uses its
@@ -62,7 +52,6 @@ class TorchObjective(LayeredModel):
 
     def __init__(self, model: torch.nn.Module, loss: Loss) -> None:
         super().__init__(model, loss)
-        self._sample_bytes: int | None = None
         check_parameters(self._free)
 
     @property
@@ -106,8 +95,7 @@ class TorchObjective(LayeredModel):
 
     def zeros(self, k: int) -> Tensor:
         """Return k zero vectors over the parameters, on the device of the model, (k, p)."""
-        p = sum(value.numel() for value in self._free.values())
-        return self._any().new_zeros((k, p))
+        return self._any().new_zeros((k, self._size()))
 
     def available_memory(self) -> int | None:
         """Return the number of free bytes on the device of the model, None for main memory."""
@@ -130,28 +118,6 @@ class TorchObjective(LayeredModel):
             output = self._model({**self._fixed, **self._free}, x)
             check_loss(self._loss, output, y, batch_size(x, y))
             return losses_of_samples(self._loss, output, y)
-
-    def gradients(self, batch: Batch[Tensor]) -> Tensor:
-        """Return the gradient of the loss of each sample in the parameters, (n, p)."""
-        return self._gradients(*self._prepared(batch))
-
-    def inner_products(self, rows: Tensor, batch: Batch[Tensor]) -> Tensor:
-        """Return ⟨row, gradient of sample⟩ for each pair, (k, n)."""
-        x, y = self._prepared(batch)
-        n, (k, p) = batch_size(x, y), rows.shape
-        if materialising_pays(k):
-            size = max(1, GRADIENT_BYTES // (p * rows.element_size()))
-            pieces = [
-                rows @ self._gradients(sliced(x, i, i + size), sliced(y, i, i + size)).T
-                for i in range(0, n, size)
-            ]
-            return torch.cat(pieces, dim=1)
-
-        def weighted_gradient(weights: Tensor) -> Parameters:
-            return gradient_of(lambda free: weights @ self._losses(free, x, y), self._free)
-
-        products: Tensor = self._pull(weighted_gradient, rows.new_ones(n), rows, n)
-        return products
 
     def hessian_product(self, rows: Tensor, batch: Batch[Tensor]) -> Tensor:
         """Return the Hessian of the mean loss of the batch times each row, (k, p)."""
@@ -238,17 +204,6 @@ class TorchObjective(LayeredModel):
         at_once = max(1, self._capacity() // n)
         return vmap(function, chunk_size=at_once)(unflatten(rows.detach(), self._free))
 
-    def _gradients(self, x: Tree[Tensor], y: Tree[Tensor]) -> Tensor:
-        def gradient(x: Any, y: Any) -> Parameters:
-            one = tree_map(lambda leaf: leaf.unsqueeze(0), (x, y))
-            return gradient_of(lambda free: self._losses(free, *one).sum(), self._free)
-
-        with twice_differentiable_kernels():
-            return flatten(vmap(gradient, chunk_size=self._capacity())(x, y))
-
-    def _losses(self, free: Parameters, x: Tree[Tensor], y: Tree[Tensor]) -> Tensor:
-        return losses_of_samples(self._loss, self._model({**self._fixed, **free}, x), y)
-
     def _prepared(self, batch: Batch[Tensor]) -> Batch[Tensor]:
         """Check a batch and bring it to the device; the first one is also tried out."""
         x, y = prepared_batch(batch, self._any())
@@ -265,26 +220,9 @@ class TorchObjective(LayeredModel):
 
     def _try_out(self, batch: Batch[Tensor]) -> None:
         try:
-            self._gradients(*batch)
+            self._materialised(*batch)
         except (RuntimeError, ValueError) as error:
             raise ModelError(
                 "The model and its loss cannot be differentiated sample by sample "
                 f"(torch.func.vmap of torch.func.grad): {error}"
             ) from error
-
-    def _capacity(self) -> int:
-        """Return how many samples have activations that fit the working memory."""
-        kind = "cpu" if self._any().device.type == "cpu" else "other"
-        return max(1, WORKING_BYTES[kind] // (self._sample_bytes or 1))
-
-    def _any(self) -> Tensor:
-        return next(iter(self._free.values()))
-
-
-def materialising_pays(k: int) -> bool:
-    """Return whether k inner products with each gradient are cheaper if it is formed.
-
-    One row pulled back costs about as much as half a forward and backward pass of the batch, and
-    per-sample gradients by vmap 12 to 40 (measured, `docs/benchmarks.md`).
-    """
-    return k > MATERIALISE_ABOVE

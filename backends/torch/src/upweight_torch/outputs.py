@@ -23,7 +23,7 @@ from torch.func import grad, vjp, vmap
 from torch.nn import functional
 from torch.utils._pytree import tree_flatten, tree_unflatten  # noqa: PLC2701  # the trees that torch.func maps over; they have no public name
 
-from upweight.errors import UnsupportedCurvatureError
+from upweight.errors import MemoryLimitError, UnsupportedCurvatureError
 from upweight.trees import Tree
 from upweight_torch.batches import losses_of_samples
 from upweight_torch.layers import flat_output
@@ -31,10 +31,26 @@ from upweight_torch.layers import flat_output
 Tensor = torch.Tensor
 Loss = Callable[[Any, Any], Tensor]
 
+#: Bytes of Hessians in the output that are formed at most.
+HESSIAN_BYTES = 2 * 2**30
+
 
 def output_hessians(loss: Loss, output: Any, y: Tree[Tensor]) -> Tensor:
-    """Return the Hessian of the loss of each sample in its output, (n, c, c)."""
+    """Return the Hessian of the loss of each sample in its output, (n, c, c).
+
+    Raises:
+        MemoryLimitError: they would take more than `HESSIAN_BYTES`.
+    """
     flat = flat_output(output)
+    n, c = flat.shape
+    needed = n * c**2 * flat.element_size()
+    if needed > HESSIAN_BYTES:
+        raise MemoryLimitError(
+            f"The Hessians of the loss in {c:,} outputs of {n:,} samples need "
+            f"{needed / 2**30:,.1f} GiB, and at most {HESSIAN_BYTES / 2**30:,.1f} GiB are formed. "
+            "Draw labels instead (fisher='sampled', with a loss whose labels can be drawn), or use "
+            "fisher='empirical'."
+        )
 
     def total(flat: Tensor) -> Tensor:
         return losses_of_samples(loss, _like(output, flat), y).sum()

@@ -58,6 +58,9 @@ class Blocks:
         for block, names in named.items():
             ordered = tuple(name for name in self.parameters if name in names)
             self.by_name[block] = Block(ordered, np.concatenate([place[name] for name in ordered]))
+        columns = np.concatenate([block.columns for block in self.by_name.values()])
+        in_order = bool(np.all(columns[:-1] < columns[1:]))  # as blocks of layers usually are
+        self._order = None if in_order else np.argsort(columns)
 
     def split(self, rows: Any) -> dict[str, Any]:
         """Return the columns of each block, (k, p of the block) by name."""
@@ -71,10 +74,8 @@ class Blocks:
             (only,) = rows.values()
             return only
         pieces = [rows[name] for name in self.by_name]
-        order = np.argsort(np.concatenate([block.columns for block in self.by_name.values()]))
         joined = array_namespace(*pieces).concat(pieces, axis=1)
-        in_order = bool(np.all(order[:-1] < order[1:]))  # as blocks of layers usually are
-        return joined if in_order else take_columns(joined, order)
+        return joined if self._order is None else take_columns(joined, self._order)
 
     def isolate(self, rows: Any) -> Any:
         """Return, for each block in turn, the rows with all other columns zero, (blocks · k, p)."""

@@ -11,6 +11,7 @@ from upweight.errors import IndefiniteCurvatureError
 from upweight.linalg.diagonal import DiagonalInverse
 from upweight.linalg.kronecker import KroneckerEigen
 from upweight.models._diagnostics import Diagnostics
+from upweight.models._fisher import LayerFactors
 
 
 @dataclass(frozen=True)
@@ -50,14 +51,32 @@ class KroneckerInverse:
         o, i = self.eigen.eigenvalues.shape
         xp = array_namespace(rows)
         if not self.has_bias:
-            solved = self.eigen.solve(xp.reshape(rows, (-1, o, i)), damping=self.damping)
-            return xp.reshape(solved, (-1, o * i))
+            return self._as_rows(
+                self.eigen.solve(xp.reshape(rows, (-1, o, i)), damping=self.damping)
+            )
         split = o * (i - 1) if self.weight_first else o
         pieces = [rows[:, :split], rows[:, split:]]
         weight, bias = pieces if self.weight_first else reversed(pieces)
         joined = xp.concat([xp.reshape(weight, (-1, o, i - 1)), bias[:, :, None]], axis=2)
-        solved = self.eigen.solve(joined, damping=self.damping)
-        weight, bias = xp.reshape(solved[:, :, :-1], (-1, o * (i - 1))), solved[:, :, -1]
+        return self._as_rows(self.eigen.solve(joined, damping=self.damping))
+
+    def solve_factored(self, layer: LayerFactors) -> Any:
+        """Return (H + λI)⁻¹ times the gradient of each sample, (n, p of the layer)."""
+        inputs, gradients = layer.inputs, layer.gradients[0, ...]
+        return self._as_rows(self.eigen.solve_factored(inputs, gradients, damping=self.damping))
+
+    def self_products(self, layer: LayerFactors) -> Any:
+        """Return the inner product of each gradient with (H + λI)⁻¹ times itself, (n,)."""
+        inputs, gradients = layer.inputs, layer.gradients[0, ...]
+        return self.eigen.self_products(inputs, gradients, damping=self.damping)
+
+    def _as_rows(self, joined: Any) -> Any:
+        """Return weights with their bias (k, o, i) in the order of the parameters."""
+        o, i = self.eigen.eigenvalues.shape
+        xp = array_namespace(joined)
+        if not self.has_bias:
+            return xp.reshape(joined, (-1, o * i))
+        weight, bias = xp.reshape(joined[:, :, :-1], (-1, o * (i - 1))), joined[:, :, -1]
         return xp.concat([weight, bias] if self.weight_first else [bias, weight], axis=1)
 
 

@@ -1,0 +1,71 @@
+"""Gradients of samples by block: factored where a block is a layer, plain elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from upweight.checks import check_finite
+from upweight.models._blocks import Blocks
+from upweight.models._fisher import LayerFactors, layer_factors
+from upweight.protocols import Objective, SupportsLayers
+from upweight.trees import Batch
+
+WHAT = "gradient of the loss or measurement"
+
+
+class BlockGradients(NamedTuple):
+    """Gradients of n samples.
+
+    Attributes:
+        factored: By block, inputs and output gradients of the layer it consists of.
+        plain: The gradients in the other blocks, (n, p of the block).
+    """
+
+    factored: dict[str, LayerFactors]
+    plain: dict[str, Any]
+
+    def piece(self, start: int, stop: int) -> BlockGradients:
+        """Return those of the samples from `start` up to `stop`."""
+        return BlockGradients(
+            {
+                name: layer._replace(
+                    inputs=layer.inputs[start:stop, :, :],
+                    gradients=layer.gradients[:, start:stop, :, :],
+                )
+                for name, layer in self.factored.items()
+            },
+            {name: rows[start:stop, :] for name, rows in self.plain.items()},
+        )
+
+
+def block_gradients(
+    objective: Objective[Any], blocks: Blocks, layer_of: Mapping[str, str], batch: Batch[Any]
+) -> BlockGradients:
+    """Return the gradients of the samples of a batch by block.
+
+    Args:
+        objective: The function of each sample.
+        blocks: The division of its parameters.
+        layer_of: Names of the layers that blocks consist of.
+        batch: n samples.
+
+    Raises:
+        NonFiniteError: a gradient is NaN or infinite.
+    """
+    known: Mapping[str, LayerFactors] = {}
+    if isinstance(objective, SupportsLayers):
+        known = layer_factors(objective.layers(batch))
+    factored = {block: known[layer] for block, layer in layer_of.items() if layer in known}
+    for factors in factored.values():
+        check_finite(factors.inputs, what=WHAT)
+        check_finite(factors.gradients, what=WHAT, axis=1)
+    others = {
+        name: block.parameters for name, block in blocks.by_name.items() if name not in factored
+    }
+    if not others:
+        return BlockGradients(factored, {})
+    rest = objective.restrict([name for names in others.values() for name in names])
+    gradients = rest.gradients(batch)
+    check_finite(gradients, what=WHAT)
+    return BlockGradients(factored, Blocks(rest.parameters, others).split(gradients))
