@@ -84,11 +84,17 @@ def _add_by_mapping(a: Tensor, g: Tensor, weight: Tensor, total: Tensor) -> None
     rows = min(k, max(1, numbers // (samples * t * narrow)))
     for start in range(0, n, samples):
         some = slice(start, start + samples)
-        entering, leaving = a[some].flatten(0, 1), g[some].flatten(0, 1)
         for first in range(0, k, rows):
-            mapped = entering @ weight[first : first + rows].mT  # (rows, n · t, narrow side)
-            products = mapped.mul_(leaving).sum(2).unflatten(1, (-1, t)).sum(2)
-            total[first : first + rows, some] += products
+            part = slice(first, first + rows)
+            total[part, some] += _mapped_products(a[some], g[some], weight[part])
+
+
+def _mapped_products(a: Tensor, g: Tensor, weight: Tensor) -> Tensor:
+    """Return the sum over t of ⟨g_t, W a_t⟩ for each row W (k, o, i) and sample, (k, n)."""
+    mapped = a.flatten(0, 1) @ weight.mT  # (k, n · t, o)
+    products = mapped.mul_(g.flatten(0, 1)).sum(2)
+    summed: Tensor = products.unflatten(1, a.shape[:2]).sum(2)
+    return summed
 
 
 def _outer(g: Tensor, a: Tensor, out: Tensor) -> None:
