@@ -13,6 +13,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 from statistics import median
 
 import numpy as np
@@ -104,21 +105,18 @@ def contestants(problem: Problem) -> dict[str, Callable[[], np.ndarray]]:
     """Return what is measured; the first is the one that ratios and correlations refer to."""
     absolute = {"regularization": DAMPING, "damping": "absolute"}
 
-    def ekfac(fisher: str) -> Callable[[], np.ndarray]:
-        return lambda: upweight_scores("EkfacInfluence", problem, fisher=fisher, **absolute)
-
     found = {}
-    for batch in (64, TRAIN):
-        for empirical in (False, True):
-            name = f"kronfluence, EK-FAC, {'empirical' if empirical else 'sampled'}, "
-            found[f"{name}batches of {batch}"] = lambda batch=batch, empirical=empirical: (
-                kronfluence_scores(problem, empirical=empirical, batch=batch)
-            )
-    found["upweight, EK-FAC, sampled"] = ekfac("sampled")
-    found["upweight, EK-FAC, empirical"] = ekfac("empirical")
+    for fisher, batch in (("sampled", 64), ("sampled", TRAIN), ("empirical", 64)):
+        found[f"kronfluence, EK-FAC, {fisher}, batches of {batch}"] = partial(
+            kronfluence_scores, problem, empirical=fisher == "empirical", batch=batch
+        )
+    for fisher in ("sampled", "empirical"):
+        found[f"upweight, EK-FAC, {fisher}"] = partial(
+            upweight_scores, "EkfacInfluence", problem, fisher=fisher, **absolute
+        )
     if hasattr(methods, "GramInfluence"):
-        found["upweight, Gram, 2 directions"] = lambda: upweight_scores(
-            "GramInfluence", problem, directions=2, **absolute
+        found["upweight, Gram, 2 directions"] = partial(
+            upweight_scores, "GramInfluence", problem, directions=2, **absolute
         )
     return found
 
@@ -137,7 +135,7 @@ def agreement(found: np.ndarray, other: np.ndarray) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--only", nargs="*", default=[], help="parts of names, as in 'Gram'")
     options = parser.parse_args()
     torch.set_num_threads(1)
