@@ -13,8 +13,8 @@ from torch_zoo import SelfAttention, network
 
 from upweight import SequentialInfluenceCalculator
 from upweight.errors import NonFiniteError
-from upweight.linalg import kronecker
-from upweight.models import ekfac
+from upweight.linalg import gram, kronecker
+from upweight.models import _layer_pairs
 from upweight_torch import EkfacInfluence, TorchObjective, factored
 
 
@@ -54,7 +54,8 @@ def dense_factors(influence, gradients, damping):
 def test_factors_and_self_influences_are_those_of_the_dense_curvature(monkeypatch, name, numbers):
     if numbers is not None:
         monkeypatch.setattr(kronecker, "ROW_NUMBERS", numbers)
-        monkeypatch.setattr(ekfac, "FACTOR_NUMBERS", numbers)
+        monkeypatch.setattr(_layer_pairs, "FACTOR_NUMBERS", numbers)
+        monkeypatch.setattr(gram, "NUMBERS", numbers)
     model, batch = ekfac_problem(name)
     influence = fitted(model, batch, damping="absolute", regularization=0.02)
     gradients = loss_gradients(model, functional.cross_entropy, batch)
@@ -66,6 +67,11 @@ def test_factors_and_self_influences_are_those_of_the_dense_curvature(monkeypatc
     own = influence.self_influences(*batch)
     np.testing.assert_allclose(own, (expected * gradients).sum(1), rtol=1e-8, atol=1e-9)
     assert len(by_block) == len(influence.block_names)
+    pairs = influence.influences_from_pair_factors(influence.pair_factors(*batch), *batch)
+    np.testing.assert_allclose(pairs, expected @ gradients.T, rtol=1e-8, atol=1e-9)
+    few = tuple(part[:3] for part in batch)
+    of_few = influence.influences(*few, *batch)
+    np.testing.assert_allclose(of_few, expected[:3] @ gradients.T, rtol=1e-8, atol=1e-9)
 
 
 def test_blocks_that_are_no_layer_take_part_in_self_influences():
@@ -79,6 +85,9 @@ def test_blocks_that_are_no_layer_take_part_in_self_influences():
     assert list(parts) == list(influence.block_names)
     whole = influence.solve(TorchObjective(model, functional.cross_entropy).gradients(batch))
     torch.testing.assert_close(influence.influence_factors(*batch), whole)
+    torch.testing.assert_close(
+        influence.influences(*batch), influence.influences_from_factors(whole, *batch)
+    )
 
 
 def test_self_influences_with_a_measurement_multiply_both_gradients():
@@ -103,7 +112,7 @@ def test_no_gradient_is_formed(monkeypatch):
     influence.influences(*batch)
 
 
-@pytest.mark.parametrize("method", ["influence_factors", "self_influences"])
+@pytest.mark.parametrize("method", ["influence_factors", "pair_factors", "self_influences"])
 def test_gradients_that_are_not_finite_are_named(method):
     model, (x, y) = problem()
     influence = fitted(model, (x, y))

@@ -54,7 +54,7 @@ def test_all_directions_give_the_gauss_newton_matrix(zoo_case):
     close(factors.numpy() @ of_train.T, expected)
     close(influence.influences_from_factors(factors, *train), expected)
     close(
-        influence.influences_from_compact_factors(influence.compact_factors(*test), *train),
+        influence.influences_from_pair_factors(influence.pair_factors(*test), *train),
         expected,
     )
 
@@ -189,7 +189,7 @@ def test_sequences_of_several_lengths_are_exact():
     influence = GramInfluence(
         model, loss, damping="absolute", regularization=DAMPING, directions=None
     ).fit(train, progress=False)
-    assert influence.compact_width < influence.n_parameters
+    assert influence.pair_width < influence.n_parameters
     vectors = np.concatenate([curvature_vectors(model, loss, batch) for batch in train])
     of_test = loss_gradients(model, loss, test)
     for batch in train:
@@ -269,11 +269,11 @@ class TestRefusals:
 
     def test_a_model_that_is_not_fitted(self):
         influence = GramInfluence(MLP.model(), MLP.loss)
-        for ask in (influence.influences, influence.compact_factors, influence.self_influences):
+        for ask in (influence.influences, influence.pair_factors, influence.self_influences):
             with pytest.raises(NotFittedError):
                 ask(*MLP.batch(2))
 
-    def test_compact_factors_of_the_wrong_width(self):
+    def test_pair_factors_of_the_wrong_width(self):
         influence = fitted(MLP.model(), MLP.batch(9))
         with pytest.raises(BatchError, match="must have shape"):
-            influence.influences_from_compact_factors(torch.zeros(2, 3), *MLP.batch(2))
+            influence.influences_from_pair_factors(torch.zeros(2, 3), *MLP.batch(2))

@@ -166,20 +166,22 @@ class InverseCurvature(Protocol[A]):
 
 
 @runtime_checkable
-class SupportsCompactFactors(Protocol[A]):
-    """An influence model that needs fewer numbers of a test sample than one for each parameter.
+class SupportsPairFactors(Protocol[A]):
+    """An influence model that knows something better of a test sample than its influence factor.
 
-    Calculators hold compact factors in place of influence factors where they are smaller.
+    That is what gives its influences, mode "up", at the least cost: fewer numbers, or numbers in
+    another basis. Calculators hold pair factors in place of influence factors unless they are
+    larger.
     """
 
     @property
-    def compact_width(self) -> int:
-        """Number q of numbers for each sample."""
+    def pair_width(self) -> int:
+        """Numbers q of a sample."""
 
-    def compact_factors(self, x: Tree[A], y: Tree[A]) -> A:
-        """Return what `influences_from_compact_factors` needs to know of n test samples, (n, q)."""
+    def pair_factors(self, x: Tree[A], y: Tree[A]) -> A:
+        """Return what `influences_from_pair_factors` needs to know of n test samples, (n, q)."""
 
-    def influences_from_compact_factors(self, compact_factors: A, x: Tree[A], y: Tree[A]) -> A:
+    def influences_from_pair_factors(self, pair_factors: A, x: Tree[A], y: Tree[A]) -> A:
         """Return the influences, mode "up", of n training samples on k test samples, (k, n)."""
 
 

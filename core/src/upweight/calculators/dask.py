@@ -65,7 +65,7 @@ class DaskInfluenceCalculator(Generic[A]):
         self._max_memory = bytes_of(max_memory)
         self._primal = Factors.of(influence_function_model)
         self._factors = {
-            mode: Factors.smallest(influence_function_model, mode) for mode in InfluenceMode
+            mode: Factors.cheapest(influence_function_model, mode) for mode in InfluenceMode
         }
         self._dtype = influence_function_model.dtype
         self._converter = converter

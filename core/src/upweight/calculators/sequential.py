@@ -105,7 +105,7 @@ class SequentialInfluenceCalculator(Generic[A]):
         test, train = StableOrder(test_data, name="test"), StableOrder(train_data, name="training")
 
         def groups() -> Iterator[Iterator[Sequence[A]]]:
-            form = Factors.smallest(self._model, mode)
+            form = Factors.cheapest(self._model, mode)
             row_bytes = self._row_bytes(train, length_of(train_data), form, mode)
             test.probe()
             factors = _computed(test, partial(form.solve, self._model), name="test")

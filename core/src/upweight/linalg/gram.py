@@ -15,6 +15,9 @@ from array_api_compat import array_namespace
 
 Array = Any
 
+#: Rows up to which they map a side of factored matrices with one position.
+FEW = 16
+
 #: Numbers in a temporary array: what stays in the cache of a processor.
 NUMBERS = 2**19
 
@@ -118,7 +121,44 @@ def squared_norms(parts: Sequence[Factored]) -> Array:
 
 
 def inner_products(rows: Array, part: Factored) -> Array:
-    """Return the inner products of matrices as rows (k, o·i) with factored ones, (k, d·n)."""
+    """Return the inner products of matrices as rows (k, o·i) with factored ones, (k, d·n).
+
+    Where there are many rows, the factored matrices are formed, a few at a time; otherwise the rows
+    map one of their sides.
+    """
+    many = FEW if part.inputs.shape[1] == 1 else 1
+    return (_formed_products if rows.shape[0] > many else _mapped_products)(rows, part)
+
+
+def _formed_products(rows: Array, part: Factored) -> Array:
+    xp = array_namespace(rows)
+    d, n, _, o = part.gradients.shape
+    i = part.inputs.shape[2]
+    pieces = []
+    samples = min(n, max(1, NUMBERS // i)) or 1
+    outputs = min(o, max(1, NUMBERS // (samples * i)))
+    for direction in range(d):
+        for start in range(0, max(1, n), samples):
+            few = part.samples(start, start + samples)
+            a, g = few.inputs, few.gradients[direction, ...]
+            total: Any = 0
+            for low in range(0, o, outputs):
+                high = min(o, low + outputs)
+                formed = outer(g[:, :, low:high], a)
+                formed = xp.reshape(formed, (a.shape[0], (high - low) * i))
+                total = total + rows[:, low * i : high * i] @ xp.matrix_transpose(formed)
+            pieces.append(total)
+    return xp.concat(pieces, axis=1)
+
+
+def outer(gradients: Array, inputs: Array) -> Array:
+    """Return the sum over positions of the products of g and a, (n, o, i)."""
+    if inputs.shape[1] == 1:
+        return gradients[:, 0, :, None] * inputs[:, 0, None, :]
+    return array_namespace(gradients).matrix_transpose(gradients) @ inputs
+
+
+def _mapped_products(rows: Array, part: Factored) -> Array:
     xp = array_namespace(rows)
     d, n, t, o = part.gradients.shape
     k, i = rows.shape[0], part.inputs.shape[2]

@@ -19,6 +19,8 @@ from typing import Any
 
 from array_api_compat import array_namespace
 
+from upweight.linalg.gram import Factored, inner_products, outer
+
 Array = Any
 
 #: Numbers in the rows that are solved at a time: what stays in the cache of a processor.
@@ -102,6 +104,34 @@ class KroneckerEigen:
             ]
         )
 
+    def solve_inside(self, inputs: Array, gradients: Array, *, damping: float) -> Array:
+        r"""Return the solution of `solve_factored` in the eigenbasis, (n, o, i)."""
+        xp = array_namespace(inputs, gradients)
+        step, damped = self._at_once(), self.eigenvalues + damping
+        return xp.concat(
+            [
+                self._projected(
+                    inputs[start : start + step, :, :], gradients[start : start + step, :, :]
+                )
+                / damped
+                for start in range(0, max(1, inputs.shape[0]), step)
+            ]
+        )
+
+    def products_inside(self, rows: Array, inputs: Array, gradients: Array) -> Array:
+        r"""Return the inner products of rows with \(\sum_t g_t a_t^\top\), in the eigenbasis.
+
+        Args:
+            rows: Matrices in the eigenbasis, (k, o · i).
+            inputs: a, (n, t, i).
+            gradients: g, (d, n, t, o).
+
+        Returns:
+            (k, d · n).
+        """
+        projected = Factored(inputs @ self.inputs, gradients @ self.outputs)
+        return inner_products(rows, projected)
+
     def self_products(self, inputs: Array, gradients: Array, *, damping: float) -> Array:
         r"""Return \(v^\top H^{-1} v\) for \(v = \sum_t g_t a_t^\top\) of each sample, (n,).
 
@@ -126,9 +156,9 @@ class KroneckerEigen:
         o, i = self.eigenvalues.shape
         if inputs.shape[1] * (o**2 + i**2) < o * i * (o + i):
             a, g = inputs @ self.inputs, gradients @ self.outputs
-            return _outer(g, a)
+            return outer(g, a)
         into = xp.matrix_transpose(self.outputs)
-        return into @ (_outer(gradients, inputs) @ self.inputs)
+        return into @ (outer(gradients, inputs) @ self.inputs)
 
     def _back(self, projected: Array, damping: float) -> Array:
         """Divide by the damped eigenvalues, and leave the eigenbasis."""
@@ -175,13 +205,6 @@ def squared_projections(basis: KroneckerEigen, inputs: Array, gradients: Array) 
             projected = xp.matrix_transpose(part) @ a[start : start + step, :, :]
             total = total + xp.sum(projected**2, axis=0)
     return total
-
-
-def _outer(gradients: Array, inputs: Array) -> Array:
-    """Return the sum over positions of the products of g and a, (n, o, i)."""
-    if inputs.shape[1] == 1:
-        return gradients[:, 0, :, None] * inputs[:, 0, None, :]
-    return array_namespace(gradients).matrix_transpose(gradients) @ inputs
 
 
 def _not_negative(values: Array) -> Array:

@@ -20,10 +20,12 @@ class BlockGradients(NamedTuple):
     Attributes:
         factored: By block, inputs and output gradients of the layer it consists of.
         plain: The gradients in the other blocks, (n, p of the block).
+        blocks: The other blocks, as a division of their parameters.
     """
 
     factored: dict[str, LayerFactors]
     plain: dict[str, Any]
+    blocks: Blocks
 
     def piece(self, start: int, stop: int) -> BlockGradients:
         """Return those of the samples from `start` up to `stop`."""
@@ -36,6 +38,7 @@ class BlockGradients(NamedTuple):
                 for name, layer in self.factored.items()
             },
             {name: rows[start:stop, :] for name, rows in self.plain.items()},
+            self.blocks,
         )
 
 
@@ -44,11 +47,30 @@ def block_gradients(
 ) -> BlockGradients:
     """Return the gradients of the samples of a batch by block.
 
+    Arguments and errors are those of `layers_and_rest`.
+    """
+    factored, rest, others = layers_and_rest(objective, blocks, layer_of, batch)
+    if rest is None:
+        return BlockGradients(factored, {}, others)
+    gradients = rest.gradients(batch)
+    check_finite(gradients, what=WHAT)
+    return BlockGradients(factored, others.split(gradients), others)
+
+
+def layers_and_rest(
+    objective: Objective[Any], blocks: Blocks, layer_of: Mapping[str, str], batch: Batch[Any]
+) -> tuple[dict[str, LayerFactors], Objective[Any] | None, Blocks]:
+    """Return the statistics of blocks that are layers, and what the other blocks need.
+
     Args:
         objective: The function of each sample.
         blocks: The division of its parameters.
         layer_of: Names of the layers that blocks consist of.
         batch: n samples.
+
+    Returns:
+        The statistics by block; the objective as a function of the other parameters, or None if
+        there are none; and the division of these, or of all.
 
     Raises:
         NonFiniteError: a gradient is NaN or infinite.
@@ -64,8 +86,6 @@ def block_gradients(
         name: block.parameters for name, block in blocks.by_name.items() if name not in factored
     }
     if not others:
-        return BlockGradients(factored, {})
+        return factored, None, blocks
     rest = objective.restrict([name for names in others.values() for name in names])
-    gradients = rest.gradients(batch)
-    check_finite(gradients, what=WHAT)
-    return BlockGradients(factored, Blocks(rest.parameters, others).split(gradients))
+    return factored, rest, Blocks(rest.parameters, others)

@@ -65,6 +65,16 @@ class KroneckerInverse:
         inputs, gradients = layer.inputs, layer.gradients[0, ...]
         return self._as_rows(self.eigen.solve_factored(inputs, gradients, damping=self.damping))
 
+    def solve_inside(self, layer: LayerFactors) -> Any:
+        """Return (Λ + λ)⁻¹ times the gradient of each sample in the eigenbasis, (n, o · i)."""
+        inputs, gradients = layer.inputs, layer.gradients[0, ...]
+        inside = self.eigen.solve_inside(inputs, gradients, damping=self.damping)
+        return array_namespace(inside).reshape(inside, (inputs.shape[0], -1))
+
+    def products_inside(self, rows: Any, layer: LayerFactors) -> Any:
+        """Return the inner products of rows in the eigenbasis with the gradients, (k, n)."""
+        return self.eigen.products_inside(rows, layer.inputs, layer.gradients)
+
     def self_products(self, layer: LayerFactors) -> Any:
         """Return the inner product of each gradient with (H + λI)⁻¹ times itself, (n,)."""
         inputs, gradients = layer.inputs, layer.gradients[0, ...]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 from array_api_compat import array_namespace
 
@@ -12,13 +12,13 @@ from upweight.checks import batch_size, check_finite
 from upweight.errors import UnsupportedCurvatureError
 from upweight.influence import BlockMode
 from upweight.linalg.kronecker import KroneckerEigen, second_moments, squared_projections
-from upweight.models._base import CurvatureInfluence, FittedCurvature
+from upweight.models._base import FittedCurvature
 from upweight.models._data import TrainingData
-from upweight.models._factored import BlockGradients, block_gradients
 from upweight.models._fisher import FisherFactors, FisherMode, LayerFactors, sliced
 from upweight.models._kronecker import DiagonalCurvature, KroneckerCurvature
+from upweight.models._layer_pairs import LayerPairs
 from upweight.protocols import SupportsLayers
-from upweight.trees import Batch, Tree
+from upweight.trees import Batch
 
 if TYPE_CHECKING:
     from upweight.protocols import Objective
@@ -31,11 +31,8 @@ Uncovered = Literal["diagonal", "refuse"]
 #: Numbers in the gradients of uncovered parameters that are formed at a time.
 GRADIENT_NUMBERS = 2**22
 
-#: Numbers in the factors that are solved at a time: what stays in the cache of a processor.
-FACTOR_NUMBERS = 2**20
 
-
-class EkfacInfluence(CurvatureInfluence[A]):
+class EkfacInfluence(LayerPairs[A]):
     r"""Influence with the Fisher matrix of each layer, diagonal in a Kronecker eigenbasis (EK-FAC).
 
     For a layer with inputs a and output gradients g, weight and bias together, the curvature is
@@ -108,63 +105,6 @@ class EkfacInfluence(CurvatureInfluence[A]):
         self._draws = draws
         self._seed = seed
         self._layer_of: dict[str, str] = {}
-
-    def influence_factors(self, x: Tree[A], y: Tree[A]) -> A:
-        r"""Return \((H + \lambda I)^{-1} \nabla_\theta m\) of each sample, (n, p).
-
-        See `CurvatureInfluence.influence_factors`.
-        """
-        found = self._gradients(self._measured, x, y)
-        step = max(1, FACTOR_NUMBERS // self.n_parameters)
-        pieces: list[Any] = [
-            self._blocks.join(self._solved_factored(found.piece(start, start + step)))
-            for start in range(0, batch_size(x, y), step)
-        ]
-        factors = array_namespace(*pieces).concat(pieces)
-        check_finite(factors, what="influence factor")
-        return cast(A, factors)
-
-    def influence_factors_by_block(self, x: Tree[A], y: Tree[A]) -> dict[str, A]:
-        """Return the influence factors of each sample in each block, (n, p of the block) by name.
-
-        See `InfluencesByBlock.influence_factors_by_block`.
-        """
-        factors = self._solved_factored(self._gradients(self._measured, x, y))
-        for rows in factors.values():
-            check_finite(rows, what="influence factor")
-        return factors
-
-    def self_influences(self, x: Tree[A], y: Tree[A]) -> A:
-        """Return the influence of each sample on itself, (n,), without those on the others.
-
-        See `CurvatureInfluence.self_influences`.
-        """
-        if self._measured is not self._objective:
-            return super().self_influences(x, y)
-        found = self._gradients(self._objective, x, y)
-        inverses: Mapping[str, Any] = self._inverses
-        parts = [inverses[block].self_products(layer) for block, layer in found.factored.items()]
-        parts += [
-            array_namespace(rows).sum(inverses[block].solve(rows) * rows, axis=1)
-            for block, rows in found.plain.items()
-        ]
-        total: Any = sum(parts[1:], start=parts[0])
-        check_finite(total, what="influence")
-        return cast(A, total)
-
-    def _gradients(self, objective: Objective[A], x: Tree[A], y: Tree[A]) -> BlockGradients:
-        self._fitted()
-        batch_size(x, y)
-        return block_gradients(objective, self._blocks, self._layer_of, (x, y))
-
-    def _solved_factored(self, gradients: BlockGradients) -> dict[str, A]:
-        inverses: Mapping[str, Any] = self._inverses
-        return {
-            block: inverses[block].solve_factored(gradients.factored[block])
-            if block in gradients.factored
-            else inverses[block].solve(gradients.plain[block])
-            for block in self.block_names
-        }
 
     def _fit(self, data: Iterable[Batch[A]], *, progress: bool) -> dict[str, FittedCurvature[A]]:
         start = time.perf_counter()

@@ -14,8 +14,8 @@ from upweight.checks import check_finite
 from upweight.errors import UnsupportedCurvatureError
 from upweight.influence import SecondOrderMode
 from upweight.models._base import FittedCurvature
-from upweight.models._compact import CompactInfluence
 from upweight.models._data import TrainingData
+from upweight.models._dual_pairs import DualPairs
 from upweight.models._factoring import Factoring
 from upweight.models._fisher import sliced
 from upweight.models._gram import AllVectors, GramCurvature, Landmarks
@@ -37,7 +37,7 @@ Damping = Literal["relative", "absolute"]
 MATRICES_AT_PEAK = 4
 
 
-class GramInfluence(CompactInfluence[A]):
+class GramInfluence(DualPairs[A]):
     r"""Influence with the Gauss-Newton matrix or empirical Fisher, solved in the dual.
 
     The curvature of n samples is \(C = \frac1n B^\top B\), where the rows of B are, for each

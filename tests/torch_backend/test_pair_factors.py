@@ -1,4 +1,4 @@
-"""Compact factors through both calculators: the same influences, held in fewer numbers."""
+"""Pair factors through both calculators: the same influences, held in fewer numbers."""
 
 import dask.array as da
 import numpy as np
@@ -48,9 +48,9 @@ def primal(monkeypatch):
 
 def test_they_are_small(problem):
     influence, _, test, _ = problem
-    assert influence.compact_width == 11 + sum((7 + 12, 13 + 10, 11 + 3))
-    assert influence.compact_width < influence.n_parameters / 2
-    assert influence.compact_factors(*test).shape == (7, influence.compact_width)
+    assert influence.pair_width == 11 + sum((7 + 12, 13 + 10, 11 + 3))
+    assert influence.pair_width < influence.n_parameters / 2
+    assert influence.pair_factors(*test).shape == (7, influence.pair_width)
 
 
 @pytest.mark.parametrize("max_memory", [1, "1 GiB"])

@@ -1,4 +1,4 @@
-"""Influences through compact factors: numbers in the dual instead of one for each parameter."""
+"""Pair factors in the dual, which are fewer numbers than there are parameters."""
 
 from __future__ import annotations
 
@@ -8,27 +8,26 @@ from array_api_compat import array_namespace
 
 from upweight.checks import batch_size, check_finite
 from upweight.errors import BatchError
-from upweight.influence import InfluenceMode, ModeLike, both_or_default
 from upweight.linalg.gram import Factored, gram
-from upweight.models._base import CurvatureInfluence
 from upweight.models._gram import GramInverse
+from upweight.models._pairs import PairInfluence
 from upweight.models._vectors import FactoredVectors
 from upweight.trees import Tree
 
 A = TypeVar("A")
 
 
-class CompactInfluence(CurvatureInfluence[A]):
+class DualPairs(PairInfluence[A]):
     r"""A method whose inverse is \(\frac1\lambda (I - B^\top M B)\), of one block.
 
-    The compact factor of a test sample with gradient g' is \(w = M B g'\), the inputs and output
+    The pair factor of a test sample with gradient g' is \(w = M B g'\), the inputs and output
     gradients that make up g' in the layers that stay factored, and its influence factor in the
     rest of the parameters.
     """
 
     @property
-    def compact_width(self) -> int:
-        """Numbers in the compact factor of a sample.
+    def pair_width(self) -> int:
+        """Numbers in the pair factor of a sample.
 
         Raises:
             NotFittedError: `fit` has not been called.
@@ -40,10 +39,10 @@ class CompactInfluence(CurvatureInfluence[A]):
         numbers = sum(_positions(layer) * sum(_widths(layer)) for layer in layers)
         return len(inverse.vectors) + numbers + inverse.factoring.n_rest
 
-    def compact_factors(self, x: Tree[A], y: Tree[A]) -> A:
-        """Return the compact factors of samples, (n, `compact_width`).
+    def pair_factors(self, x: Tree[A], y: Tree[A]) -> A:
+        """Return the pair factors of samples, (n, `pair_width`).
 
-        See `upweight.protocols.SupportsCompactFactors`.
+        See `upweight.protocols.SupportsPairFactors`.
 
         Raises:
             BatchError: a sample has more positions in a layer than any that was fitted.
@@ -64,19 +63,19 @@ class CompactInfluence(CurvatureInfluence[A]):
             pieces += [xp.reshape(part, (weights.shape[0], -1)) for part in _parts(even)]
         if vectors.rest is not None:
             pieces.append((vectors.rest - weights @ inverse.vectors.rest) / inverse.damping)
-        compact: A = xp.concat(pieces, axis=1)
-        check_finite(compact, what="influence factor")
-        return compact
+        factors = xp.concat(pieces, axis=1)
+        check_finite(factors, what="influence factor")
+        return factors
 
-    def influences_from_compact_factors(self, compact_factors: A, x: Tree[A], y: Tree[A]) -> A:
-        """Return the influences of training samples, given compact factors of test samples, (k, n).
+    def influences_from_pair_factors(self, pair_factors: A, x: Tree[A], y: Tree[A]) -> A:
+        """Return the influences of training samples, given pair factors of test samples, (k, n).
 
-        See `upweight.protocols.SupportsCompactFactors`.
+        See `upweight.protocols.SupportsPairFactors`.
         """
         inverse = self._dual_inverse()
         batch_size(x, y)
-        self._check_width(compact_factors)
-        rows: Any = compact_factors
+        self._check_pair_factors(pair_factors)
+        rows: Any = pair_factors
         values: Any = 0
         if inverse.vectors.layers:
             weights, layers, rows = self._unpacked(rows)
@@ -89,26 +88,6 @@ class CompactInfluence(CurvatureInfluence[A]):
         check_finite(values, what="influence", axis=1)
         influences: A = values
         return influences
-
-    def influences(
-        self,
-        x_test: Tree[A],
-        y_test: Tree[A],
-        x: Tree[A] | None = None,
-        y: Tree[A] | None = None,
-        mode: ModeLike = InfluenceMode.Up,
-    ) -> A:
-        """Return the influences of training samples on test samples.
-
-        See `InfluenceFunctionModel.influences`.
-        """
-        small = self.compact_width < self.n_parameters
-        if InfluenceMode(mode) is InfluenceMode.Perturbation or not small:
-            return super().influences(x_test, y_test, x, y, mode)
-        x_train, y_train = both_or_default(x, y, default=(x_test, y_test))
-        batch_size(x_train, y_train)  # refused before factors are solved
-        factors = self.compact_factors(x_test, y_test)
-        return self.influences_from_compact_factors(factors, x_train, y_train)
 
     def self_influences(self, x: Tree[A], y: Tree[A]) -> A:
         """Return the influence of each sample on itself, (n,), without those on the others.
@@ -135,7 +114,7 @@ class CompactInfluence(CurvatureInfluence[A]):
         return inverse
 
     def _unpacked(self, rows: Any) -> tuple[Any, list[Factored], Any]:
-        """Return the weights, the factored parts and the rest of compact factors."""
+        """Return the weights, the factored parts and the rest of pair factors."""
         vectors: FactoredVectors = self._dual_inverse().vectors
         xp = array_namespace(rows)
         k, end = rows.shape[0], len(vectors)
@@ -149,14 +128,6 @@ class CompactInfluence(CurvatureInfluence[A]):
             end += t * o
             layers.append(Factored(inputs, gradients))
         return weights, layers, rows[:, end:]
-
-    def _check_width(self, factors: Any) -> None:
-        shape = tuple(getattr(factors, "shape", ()))
-        if len(shape) != 2 or shape[1] != self.compact_width:
-            raise BatchError(
-                f"`compact_factors` must have shape (k, {self.compact_width}); got "
-                f"{shape or type(factors).__name__}."
-            )
 
 
 def _positions(layer: Factored) -> int:
