@@ -44,7 +44,8 @@ def prepared_batch(batch: Batch[Any], like: jax.Array) -> Batch[jax.Array]:
                 f"The model is {like.dtype}, and an array of the batch is {leaf.dtype}. "
                 "Convert one to the type of the other."
             )
-        return jax.device_put(leaf, device)
+        placed: jax.Array = jax.device_put(leaf, device)
+        return placed
 
     return map_leaves(prepared, x), map_leaves(prepared, y)
 

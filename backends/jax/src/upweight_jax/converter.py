@@ -38,4 +38,5 @@ class JaxNumpyConverter:
             raise BatchError(f"The array is float64. {ENABLE_X64}")
         # JAX knows no byte order other than that of the machine.
         native = np.asarray(x, dtype=x.dtype.newbyteorder("="))
-        return jax.device_put(native, self.device)
+        array: jax.Array = jax.device_put(native, self.device)
+        return array

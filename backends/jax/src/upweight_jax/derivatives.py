@@ -137,7 +137,8 @@ def input_gradients(
             moved = map_leaves(lambda leaf: value if leaf is varied else leaf, x)
             return problem.losses({**fixed, **free}, moved, y).sum()
 
-        return jax.grad(total)(varied)
+        gradient: Array = jax.grad(total)(varied)
+        return gradient
 
     _, push = jax.linearize(in_x, free)
     return _for_rows(push, free, rows, count, at_once)
@@ -170,9 +171,11 @@ def output_gradients(
 def _mapped(function: Callable[[Any], Array], samples: Any, at_once: int) -> Array:
     """Map a function over samples, so many at once."""
     n = jax.tree.leaves(samples)[0].shape[0]
-    if n <= at_once:
-        return jax.vmap(function)(samples)
-    return lax.map(function, samples, batch_size=at_once)
+    whole = n <= at_once
+    mapped: Array = (
+        jax.vmap(function)(samples) if whole else lax.map(function, samples, batch_size=at_once)
+    )
+    return mapped
 
 
 def _for_rows(
@@ -184,7 +187,8 @@ def _for_rows(
     """
 
     def of_chunk(chunk: Array) -> Array:
-        return jax.vmap(lambda row: function(unflatten(row, free)))(chunk)
+        mapped: Array = jax.vmap(lambda row: function(unflatten(row, free)))(chunk)
+        return mapped
 
     if len(rows) <= at_once:
         return of_chunk(rows)
@@ -195,5 +199,6 @@ def _for_rows(
     def add(index: Array, results: Array) -> Array:
         return lax.dynamic_update_index_in_dim(results, of_chunk(chunks[index]), index, 0)
 
-    filled = lax.fori_loop(0, -(-count // at_once), add, empty)
-    return filled.reshape(len(rows), *form.shape[1:])
+    filled: Array = lax.fori_loop(0, -(-count // at_once), add, empty)
+    joined: Array = filled.reshape(len(rows), *form.shape[1:])
+    return joined

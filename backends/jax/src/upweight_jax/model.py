@@ -156,9 +156,9 @@ def _opened(model: Any) -> tuple[Callable[..., Any], Any]:
             graph, params, rest = nnx.split(snapshot, nnx.Param, ...)
             return _Merged(graph, rest), params
         case "linen":
-            module, variables = model
-            rest = {name: value for name, value in variables.items() if name != "params"}
-            return _Applied(module, rest), variables.get("params", {})
+            module, variables = model[0], model[1]
+            others = {name: value for name, value in variables.items() if name != "params"}
+            return _Applied(module, others), variables.get("params", {})
     raise TypeError(
         "The model must be an Equinox module, a Flax nnx module, a pair (module, variables) of Flax "
         f"linen, or JaxModel(apply, params); got {type(model).__name__!r}."

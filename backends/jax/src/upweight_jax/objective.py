@@ -23,13 +23,14 @@ from upweight_jax.capacity import (
     rows_at_once,
 )
 from upweight_jax.compiled import CompiledProblem, Problem
-from upweight_jax.flat import Parameters, check_parameters
-from upweight_jax.model import FunctionalModel, Trainable
+from upweight_jax.flat import Parameters
+from upweight_jax.layered import LayeredModel
+from upweight_jax.model import Trainable
 
 Array = jax.Array
 
 
-class JaxObjective:
+class JaxObjective(LayeredModel):
     """The mean loss of a JAX model at its present parameters.
 
     Every derivative is compiled by `jax.jit` for each shape of a batch, and kept as long as this
@@ -51,14 +52,9 @@ class JaxObjective:
     """
 
     def __init__(self, model: object, loss: Loss, *, trainable: Trainable | None = None) -> None:
-        if not callable(loss):
-            raise TypeError(f"The loss must be callable as loss(output, y); got {loss!r}.")
-        functional = FunctionalModel(model)
-        self._compiled = CompiledProblem(Problem(functional, loss))
-        self._free = functional.selected(trainable)
+        super().__init__(model, loss, trainable=trainable)
         self._sample_bytes: int | None = None
         self._restricted: dict[tuple[str, ...], JaxObjective] = {}
-        check_parameters(self._free)
 
     @property
     def parameters(self) -> Mapping[str, tuple[int, ...]]:
@@ -120,12 +116,14 @@ class JaxObjective:
         """
         losses, of_batch = self._run(derivatives.losses, self._prepared(batch))
         check_loss(of_batch, losses)
-        return self._typed(losses)
+        typed: Array = losses.astype(self._any().dtype)
+        return typed
 
     def gradients(self, batch: Batch[Array]) -> Array:
         """Return the gradient of the loss of each sample in the parameters, (n, p)."""
         prepared = self._prepared(batch)
-        return self._run(derivatives.gradients, prepared, at_once=self._capacity())
+        gradients: Array = self._run(derivatives.gradients, prepared, at_once=self._capacity())
+        return gradients
 
     def inner_products(self, rows: Array, batch: Batch[Array]) -> Array:
         """Return ⟨row, gradient of sample⟩ for each pair, (k, n)."""
@@ -148,15 +146,6 @@ class JaxObjective:
         perturbed_leaf(batch[0])
         return self._for_rows(derivatives.input_gradients, rows, batch)
 
-    def output_gradients(self, batch: Batch[Array], directions: Array) -> Array:
-        """Return Jᵀu for each sample, with J the Jacobian of its c outputs, (d, n, p).
-
-        See `upweight.protocols.SupportsOutputGradients`.
-        """
-        x, _ = self._prepared(batch)
-        at_once = self._capacity()
-        return self._run(derivatives.output_gradients, (x, directions), at_once=at_once)
-
     def _for_rows(self, function: Callable[..., Any], rows: Any, batch: Batch[Array]) -> Array:
         """Run a function of rows, which are padded, and split if they are many."""
         x, y = self._prepared(batch)
@@ -170,12 +159,6 @@ class JaxObjective:
             values = self._run(function, (x, y, padded, np.int32(len(piece))), at_once=at_once)
             pieces.append(values[: len(piece)] if k > len(piece) else values)
         return pieces[0] if len(pieces) == 1 else jnp.concatenate(pieces)
-
-    def _run(self, function: Callable[..., Any], args: tuple[Any, ...], **static: Any) -> Any:
-        return self._compiled.run(function, self._free, self._fixed(), *args, **static)
-
-    def _typed(self, values: Array) -> Array:
-        return values.astype(self._any().dtype)
 
     def _prepared(self, batch: Batch[Array]) -> Batch[Array]:
         """Check a batch and bring it to the device; the first one is also tried out."""
@@ -209,16 +192,9 @@ class JaxObjective:
         other.__dict__.update(self.__dict__)
         other._compiled = CompiledProblem(Problem(self._problem.model, loss))
         other._free = free
+        other._layers = None
         other._restricted = {}
         return other
-
-    @property
-    def _problem(self) -> Problem:
-        return self._compiled.problem
-
-    def _fixed(self) -> dict[str, Array]:
-        values = self._problem.model.values
-        return {name: value for name, value in values.items() if name not in self._free}
 
     def _capacity(self) -> int:
         return capacity(self._sample_bytes or 1, self._device().platform)

@@ -70,9 +70,9 @@ def conjugate_gradients(
     tolerances = xp.maximum(rtol * _norms(rows), atol / scales)
     k = rows.shape[0]
     value, residual = xp.zeros_like(rows), rows
-    steps = xp.zeros(k, dtype=xp.int64, device=device(rows))
-    curvatures = xp.full_like(tolerances, float("inf"))
     active = xp.arange(k, device=device(rows))
+    steps = xp.zeros_like(active)
+    curvatures = xp.full_like(tolerances, float("inf"))
     while active.shape[0] > 0:
 
         def of_active(array: Array, index: Array = active) -> Array:
@@ -180,6 +180,6 @@ def _put(target: Array, index: Array, values: Array) -> Array:
     xp = array_namespace(target, values)
     everywhere = xp.arange(target.shape[0], device=device(target))
     hit = everywhere[:, None] == index[None, :]
-    moved = target.shape[0] + xp.argmax(xp.astype(hit, xp.int64), axis=1)
+    moved = target.shape[0] + xp.argmax(xp.astype(hit, index.dtype), axis=1)
     source = xp.where(xp.any(hit, axis=1), moved, everywhere)
     return xp.take(xp.concat([target, values]), source, axis=0)

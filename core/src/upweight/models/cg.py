@@ -166,7 +166,7 @@ class CgInverse:
 
 def _warn_if_missed(solution: CgSolution, block: str) -> None:
     xp = array_namespace(solution.converged)
-    missed = int(xp.sum(xp.astype(~solution.converged, xp.int64)))
+    missed = int(xp.sum(xp.astype(~solution.converged, xp.int32)))
     if missed:
         warnings.warn(
             f"{missed} of {solution.steps.shape[0]} rows of block {block!r} have not converged "

@@ -133,6 +133,7 @@ class EkfacInfluence(CurvatureInfluence[A]):
                     self._relative,
                     block,
                     seconds,
+                    layer.transposed,
                 )
         return curvatures
 
