@@ -117,8 +117,12 @@ def jax(session: nox.Session) -> None:
 def both(session: nox.Session) -> None:
     """Test that both backends work side by side: plugins, and the main jobs of each."""
     install(session, *TORCH, *JAX, *GROUPS["jax"], group="test")
-    tests = [f"tests/{b}_backend/test_{t}.py" for b in ("jax", "torch") for t in ("plugin", "scripts")]
-    session.run("pytest", "tests/plugins", *tests, *Path("tests").glob("test_*.py"), *session.posargs)
+    tests = [
+        f"tests/{b}_backend/test_{t}.py" for b in ("jax", "torch") for t in ("plugin", "scripts")
+    ]
+    session.run(
+        "pytest", "tests/plugins", *tests, *Path("tests").glob("test_*.py"), *session.posargs
+    )
 
 
 @nox.session

@@ -18,13 +18,13 @@ CLASSES = 3
 
 @dataclass(frozen=True)
 class Case:
-    """A model, the same in NumPy, what it eats, and which weights are in layers."""
+    """A model, the same in NumPy, what it eats, and the weights in layers with their biases."""
 
     name: str
     make: Callable[[], Any]
     forward: Callable[[Any, Any], Any]
     inputs: Callable[[np.random.Generator, int], Any]
-    covered: frozenset[str]
+    covered: dict[str, str | None]
 
     def __str__(self):
         return self.name
@@ -250,37 +250,39 @@ MLP = Case(
     mlp,
     mlp_forward,
     normal(4),
-    frozenset({"layers.0.weight", "layers.1.weight", "layers.2.weight"}),
+    {f"layers.{i}.weight": f"layers.{i}.bias" for i in range(3)},
 )
 CONVOLUTION = Case(
     "equinox convolution",
     Convolution,
     convolution_forward,
     normal(1, 4, 4),
-    frozenset({"conv.weight", "head.weight"}),
+    {f"{name}.weight": f"{name}.bias" for name in ("conv", "head")},
 )
 ATTENTION = Case(
     "nnx attention",
     Attention,
     attention_forward,
     normal(3, 4),
-    frozenset(
-        {f"attention.{name}.kernel" for name in ("query", "key", "value", "out")} | {"head.kernel"}
-    ),
+    {
+        f"attention.{name}.kernel": f"attention.{name}.bias"
+        for name in ("query", "key", "value", "out")
+    }
+    | {"head.kernel": "head.bias"},
 )
 STRIDED = Case(
     "linen convolution",
     strided,
     strided_forward,
     normal(5, 2),
-    frozenset({"Conv_0.kernel", "Dense_0.kernel", "Dense_1.kernel"}),
+    {f"{name}.kernel": f"{name}.bias" for name in ("Conv_0", "Dense_0", "Dense_1")},
 )
 TOKENS = Case(
     "mapping of tokens and mask",
     lambda: JaxModel(masked, {"embedding": jnp.zeros((6, 4)), "head": zeros(w=(6, CLASSES))}),
     masked_forward,
     tokens_and_mask,
-    frozenset({"head.w"}),
+    {"head.w": None},
 )
 LOOP = Case(
     "loop and einsum",
@@ -294,7 +296,7 @@ LOOP = Case(
     ),
     recurrent_forward,
     normal(3, 2),
-    frozenset({"head.0"}),
+    {"head.0": "head.1"},
 )
 PAIR = Case(
     "tuple of inputs",
@@ -309,7 +311,7 @@ PAIR = Case(
     ),
     embedded_forward,
     lambda rng, n: (rng.integers(0, 6, n), rng.standard_normal((n, 2))),
-    frozenset({"first.w", "last.w"}),
+    {"first.w": "first.b", "last.w": "scale"},
 )
 
 #: Every kind of model.

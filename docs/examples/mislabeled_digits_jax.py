@@ -147,7 +147,9 @@ def main() -> None:
         "by influence, validation images equal": harm(influences, every_image_equal=True),
         "by influence, plain mean": harm(influences, every_image_equal=False),
         # What one would rank by without influence functions.
-        "by loss": np.asarray(JaxObjective(network, cross_entropy).losses((digits.x, digits.given))),
+        "by loss": np.asarray(
+            JaxObjective(network, cross_entropy).losses((digits.x, digits.given))
+        ),
     }
     print_precision(scores, wrong)
     print(f"\nSaved {options.out / 'influences_jax.zarr'}, {stored.shape}.")

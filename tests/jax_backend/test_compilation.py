@@ -71,7 +71,12 @@ def test_numbers_of_rows_up_to_a_power_of_two_are_compiled_once():
 def test_rows_that_leave_conjugate_gradients_are_compiled_for_few_numbers():
     """A call traces the model once or twice; padded, 12 rows make 16, 8, 4, 2 and 1."""
     model = Counted()
-    influence = CgInfluence(JaxModel(model, model.params), cross_entropy, regularization=1.0)
+    influence = CgInfluence(
+        JaxModel(model, model.params),
+        cross_entropy,
+        regularization=1.0,
+        second_order_mode="gauss_newton",
+    )
     influence.fit([batch(8)], progress=False)
     before = model.traces
     influence.influence_factors(*batch(12, 1))

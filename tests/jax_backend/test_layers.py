@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax_zoo import ATTENTION, LOOP, MLP, PAIR, STRIDED, TOKENS, ZOO, zeros
+from jax_zoo import MLP, STRIDED, ZOO, zeros
 
 from upweight_jax import JaxModel, JaxObjective, squared_error
 
@@ -30,9 +30,10 @@ def problem(request):
     return request.param, request.param.objective(), request.param.batch(3), request.param.network()
 
 
-def test_exactly_the_weights_of_layers_are_covered(problem):
+def test_exactly_the_weights_of_layers_are_covered_with_their_biases(problem):
     case, objective, batch, _ = problem
-    assert {layer.weight for layer in objective.layers(batch).values()} == case.covered
+    layers = objective.layers(batch).values()
+    assert {layer.weight: layer.bias for layer in layers} == case.covered
 
 
 def test_gradients_of_losses_are_rebuilt(problem):
@@ -60,25 +61,6 @@ def test_one_direction_may_come_without_its_axis():
     alone, among = (objective.layers(batch, d) for d in (directions, directions[None]))
     for name, layer in alone.items():
         np.testing.assert_array_equal(layer.gradients, among[name].gradients[0])
-
-
-@pytest.mark.parametrize(
-    ("case", "biases"),
-    [
-        (MLP, {"layers.0.bias", "layers.1.bias", "layers.2.bias"}),
-        (STRIDED, {"Conv_0.bias", "Dense_0.bias", "Dense_1.bias"}),
-        (
-            ATTENTION,
-            {f"attention.{name}.bias" for name in ("query", "key", "value", "out")} | {"head.bias"},
-        ),
-        (PAIR, {"first.b", "scale"}),
-        (LOOP, {"head.1"}),
-    ],
-    ids=str,
-)
-def test_biases_belong_to_their_layers(case, biases):
-    layers = case.objective().layers(case.batch(3)).values()
-    assert {layer.bias for layer in layers} - {None} == biases
 
 
 def test_weights_say_how_they_are_stored():
@@ -154,12 +136,16 @@ def test_a_bias_whose_layer_is_read_before_it_is_added_stays_outside():
     assert layer.bias is None
 
 
-@pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.parametrize("dilation", [1, 2])
-@pytest.mark.parametrize("padding", [0, 1])
-@pytest.mark.parametrize("kind", [eqx.nn.Conv1d, eqx.nn.Conv2d, eqx.nn.ConvTranspose2d])
-def test_gradients_of_convolutions_are_rebuilt(kind, padding, dilation, stride):
-    options = {"padding": padding, "dilation": dilation, "stride": stride}
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        (eqx.nn.Conv1d, {"padding": 1, "stride": 2}),
+        (eqx.nn.Conv2d, {"padding": 1, "dilation": 2}),
+        (eqx.nn.Conv2d, {"padding": "SAME", "stride": (2, 1)}),
+        (eqx.nn.ConvTranspose2d, {"stride": 2, "dilation": 2}),
+    ],
+)
+def test_gradients_of_convolutions_are_rebuilt(kind, options):
     layer = kind(2, 3, 2, key=jax.random.key(0), dtype="float64", **options)
     x = np.random.default_rng(0).standard_normal(
         (2, 2, 6) if kind is eqx.nn.Conv1d else (2, 2, 6, 5)
@@ -188,8 +174,3 @@ def test_layers_with_one_parent_are_named_after_their_weights():
     )
     x = np.ones((2, 4))
     assert set(objective.layers((x, x))) == {"a", "b"}
-
-
-def test_embeddings_are_not_covered_by_what_they_are_tied_to():
-    layers = TOKENS.objective().layers(TOKENS.batch(3))
-    assert "embedding" not in {layer.weight for layer in layers.values()}

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import pytest
 from flax import nnx
-from jax_zoo import ATTENTION, CONVOLUTION, MLP, STRIDED, TOKENS, ZOO
+from jax_zoo import ATTENTION, MLP, STRIDED, TOKENS, ZOO
 
 from upweight_jax import CgInfluence, JaxObjective, cross_entropy
 
@@ -56,7 +56,7 @@ def test_a_process_in_single_precision_refuses_a_model_in_double(tmp_path):
     assert "JAX_ENABLE_X64" in ended.stderr.splitlines()[-1]
 
 
-@pytest.mark.parametrize("case", [CONVOLUTION, ATTENTION, TOKENS], ids=str)
+@pytest.mark.parametrize("case", [ATTENTION, TOKENS], ids=str)
 def test_threads_do_not_disturb_each_other(case):
     objective = case.objective()
     batches = [case.batch(3, seed=seed) for seed in range(8)]

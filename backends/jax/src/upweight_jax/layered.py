@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
@@ -96,7 +97,7 @@ class LayeredModel(ABC):
 
     def _fixed(self) -> Parameters:
         values = self._problem.model.values
-        return type(values)((name, v) for name, v in values.items() if name not in self._free)
+        return OrderedDict((name, v) for name, v in values.items() if name not in self._free)
 
     @abstractmethod
     def _prepared(self, batch: Batch[Array]) -> Batch[Array]:

@@ -120,12 +120,12 @@ class _Merged:
     """The call of an nnx module, from its parameters and the rest of its state."""
 
     graph: Any
-    rest: Any
+    rest: tuple[Any, ...]
 
     def __call__(self, params: Any, *args: Any, **kwargs: Any) -> Any:
         from flax import nnx
 
-        return nnx.merge(self.graph, params, self.rest)(*args, **kwargs)
+        return nnx.merge(self.graph, params, *self.rest)(*args, **kwargs)
 
 
 @dataclass(frozen=True)
@@ -153,8 +153,8 @@ def _opened(model: Any) -> tuple[Callable[..., Any], Any]:
 
             snapshot = nnx.clone(model)
             snapshot.eval()
-            graph, params, rest = nnx.split(snapshot, nnx.Param, ...)
-            return _Merged(graph, rest), params
+            graph, params, *rest = nnx.split(snapshot, nnx.Param, ...)
+            return _Merged(graph, tuple(rest)), params
         case "linen":
             module, variables = model[0], model[1]
             others = {name: value for name, value in variables.items() if name != "params"}
