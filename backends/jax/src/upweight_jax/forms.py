@@ -111,6 +111,7 @@ def _of_convolution(equation: Any, index: Indices, size: int) -> Form | None:
             padding=params["padding"],
             lhs_dilation=params["lhs_dilation"],
             rhs_dilation=params["rhs_dilation"],
+            precision=lax.Precision.HIGHEST,  # accelerators would round the entries
         )
         rows = jnp.moveaxis(patches, 1, -1).reshape(-1, matrix.shape[1])
         return _taken(rows, order.inputs)
