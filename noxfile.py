@@ -14,7 +14,10 @@ nox.options.download_python = "never"
 # A Python that is not on this machine is reported and skipped, on CI as well.
 nox.options.error_on_missing_interpreters = False
 # The session with the most tests comes last, so that its summary closes the output.
-nox.options.sessions = ["lint", "types", "imports", "core", "build", "docs", "example", "torch"]
+nox.options.sessions = [
+    *("lint", "types", "imports", "core", "build", "docs", "example", "example_jax"),
+    *("both", "jax", "torch"),
+]
 
 PYTHONS = ["3.11", "3.12", "3.13"]
 CONSTRAINTS = "constraints.txt"
@@ -29,6 +32,7 @@ BENCHMARKS = [
 ]
 CORE = ["--editable", "./core"]
 TORCH = [*CORE, "--editable", "./backends/torch"]
+JAX = [*CORE, "--editable", "./backends/jax"]
 
 
 def show_pyenv_pythons() -> None:
@@ -81,7 +85,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Check the types of all distributions, strictly."""
-    install(session, *TORCH, group="types")
+    install(session, *TORCH, *JAX, group="types")
     session.run("mypy")
 
 
@@ -111,9 +115,28 @@ def torch(session: nox.Session) -> None:
 
 
 @nox.session
+def jax(session: nox.Session) -> None:
+    """Test the JAX backend, with torch not installed."""
+    install(session, *JAX, *GROUPS["jax"], group="test")
+    session.run("pytest", "tests/jax_backend", *Path("tests").glob("test_*.py"), *session.posargs)
+
+
+@nox.session
+def both(session: nox.Session) -> None:
+    """Test that both backends work side by side: plugins, and the main jobs of each."""
+    install(session, *TORCH, *JAX, *GROUPS["jax"], group="test")
+    tests = [
+        f"tests/{b}_backend/test_{t}.py" for b in ("jax", "torch") for t in ("plugin", "scripts")
+    ]
+    session.run(
+        "pytest", "tests/plugins", *tests, *Path("tests").glob("test_*.py"), *session.posargs
+    )
+
+
+@nox.session
 def docs(session: nox.Session) -> None:
     """Run the Python code of the README and of the documentation."""
-    install(session, *TORCH, group="docs")
+    install(session, *TORCH, *JAX, *GROUPS["jax"], group="docs")
     session.run("pytest", "tests/docs", *session.posargs)
 
 
@@ -125,10 +148,17 @@ def example(session: nox.Session) -> None:
 
 
 @nox.session
+def example_jax(session: nox.Session) -> None:
+    """Run the main job in JAX."""
+    install(session, *JAX, *GROUPS["jax"], group="example")
+    session.run("python", "docs/examples/mislabeled_digits_jax.py", *session.posargs)
+
+
+@nox.session
 def build(session: nox.Session) -> None:
     """Build the wheels and run the README's code with them, in a temporary folder."""
     wheels = Path(session.create_tmp())
-    for folder in ("./core", "./backends/torch"):
+    for folder in ("./core", "./backends/jax", "./backends/torch"):
         build_wheel(session, folder, wheels)
     install(session, *map(str, wheels.glob("*.whl")), group="docs")
     session.run("pytest", "tests/docs", "-k", "README")

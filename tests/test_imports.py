@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-FRAMEWORKS = {"jax", "torch"}
+FRAMEWORKS = {"equinox", "flax", "jax", "torch"}
 HEAVY = FRAMEWORKS | {"dask", "distributed", "zarr"}
 SCRIPT = "import json, sys, {module}; print(json.dumps(sorted(sys.modules)))"
 
@@ -23,7 +23,9 @@ def test_core_imports_no_framework_and_nothing_heavy():
     assert not modules_after_importing("upweight") & HEAVY
 
 
-@pytest.mark.parametrize("module", ["upweight_torch", "upweight_torch.plugin"])
+@pytest.mark.parametrize(
+    "module", ["upweight_jax", "upweight_jax.plugin", "upweight_torch", "upweight_torch.plugin"]
+)
 def test_a_backend_imports_no_framework_before_a_name_needs_it(module):
     if importlib.util.find_spec(module.partition(".")[0]) is None:
         pytest.skip(f"{module.partition('.')[0]} is not installed")

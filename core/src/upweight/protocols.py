@@ -82,12 +82,15 @@ class LayerStatistics(Generic[A]):
         bias: Name of the bias, or None.
         inputs: a at each of t positions, (n, t, i).
         gradients: g at each position, (n, t, o); for several directions (d, n, t, o).
+        transposed: Whether the weight is stored as (i, o) instead of (o, i). Either form may have
+            more axes, those of its o or i numbers.
     """
 
     weight: str
     bias: str | None
     inputs: A
     gradients: A
+    transposed: bool = False
 
 
 @runtime_checkable

@@ -120,6 +120,6 @@ def _factored(rows: Array, *, drop: float) -> tuple[Array, Array]:
     xp = array_namespace(rows)
     columns, triangle = xp.linalg.qr(xp.matrix_transpose(rows))
     left, values, right = xp.linalg.svd(triangle, full_matrices=False)
-    count = int(xp.sum(xp.astype(values > drop * values[:1], xp.int64)))
+    count = int(xp.sum(xp.astype(values > drop * values[:1], xp.int32)))
     coefficients = xp.matrix_transpose(right[:count, :]) * values[:count]
     return coefficients, xp.matrix_transpose(columns @ left[:, :count])

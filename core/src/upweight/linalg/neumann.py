@@ -152,7 +152,7 @@ def _check_growth(norms: Array, *, of: Array, limit: Array) -> None:
     xp = array_namespace(norms)
     within = norms <= limit
     if not bool(xp.all(within)):
-        raise GrowthError(of[int(xp.argmin(xp.astype(within, xp.int64))), :])
+        raise GrowthError(of[int(xp.argmin(xp.astype(within, xp.int8))), :])
 
 
 def largest_eigenvalue(

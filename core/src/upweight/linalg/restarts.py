@@ -87,7 +87,7 @@ def solve_with_restarts(
     rows = rows / scales[:, None]
     tolerances = xp.maximum(rtol * norms(rows), atol / scales)
     value, residual = xp.zeros_like(rows), rows
-    steps = xp.zeros(rows.shape[0], dtype=xp.int64, device=device(rows))
+    steps = xp.zeros_like(xp.arange(rows.shape[0], device=device(rows)))
     curvatures = xp.full_like(tolerances, float("inf"))
     active, aim = where(norms(rows) > tolerances), 1.0
     while active.shape[0] > 0:
@@ -142,6 +142,6 @@ def _put(target: Array, index: Array, values: Array) -> Array:
     xp = array_namespace(target, values)
     everywhere = xp.arange(target.shape[0], device=device(target))
     hit = everywhere[:, None] == index[None, :]
-    moved = target.shape[0] + xp.argmax(xp.astype(hit, xp.int64), axis=1)
+    moved = target.shape[0] + xp.argmax(xp.astype(hit, index.dtype), axis=1)
     source = xp.where(xp.any(hit, axis=1), moved, everywhere)
     return xp.take(xp.concat([target, values]), source, axis=0)

@@ -43,7 +43,7 @@ class Factoring(Generic[A]):
         self._names = [name for name, layer in found.items() if _stays_factored(layer)]
         columns = _columns(objective.parameters)
         kept = [found[name] for name in self._names]
-        self._columns = [_columns_of(layer, columns, objective.parameters) for layer in kept]
+        self._columns = [_columns_of(layer, columns) for layer in kept]
         self.n_factors = sum(
             math.prod(layer.inputs.shape[1:]) + math.prod(layer.gradients.shape[2:])
             for layer in kept
@@ -149,10 +149,11 @@ def _columns(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, np.ndarray[Any,
 def _columns_of(
     layer: LayerFactors,
     columns: Mapping[str, np.ndarray[Any, Any]],
-    shapes: Mapping[str, tuple[int, ...]],
 ) -> np.ndarray[Any, Any]:
     """Return the places of the weights (o, i) in the vector of all parameters, flattened."""
-    weight = columns[layer.weight].reshape(shapes[layer.weight][0], -1)
+    o = layer.gradients.shape[3]
+    own = columns[layer.weight]
+    weight = own.reshape(-1, o).T if layer.transposed else own.reshape(o, -1)
     if layer.bias is not None:
         weight = np.column_stack([weight, columns[layer.bias]])
     return weight.ravel()

@@ -49,12 +49,14 @@ class LayerFactors(NamedTuple):
         bias: Name of the bias, which is the weight of a last input 1, or None.
         inputs: a, (n, t, i).
         gradients: g for d directions, (d, n, t, o).
+        transposed: Whether the weight is stored as (i, o).
     """
 
     weight: str
     bias: str | None
     inputs: Any
     gradients: Any
+    transposed: bool = False
 
 
 class FisherFactors(Generic[A]):
@@ -136,7 +138,7 @@ def layer_factors(statistics: Mapping[str, LayerStatistics[Any]]) -> dict[str, L
             inputs = xp.concat([inputs, xp.ones_like(inputs[:, :, :1])], axis=2)
         if gradients.ndim == 3:
             gradients = gradients[None, ...]
-        factors[name] = LayerFactors(layer.weight, layer.bias, inputs, gradients)
+        factors[name] = LayerFactors(layer.weight, layer.bias, inputs, gradients, layer.transposed)
     return factors
 
 

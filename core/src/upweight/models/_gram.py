@@ -87,7 +87,7 @@ class Landmarks:
         xp = array_namespace(among, with_all)
         values, vectors = xp.linalg.eigh(among)
         rounding = among.shape[0] * float(xp.finfo(values.dtype).eps) * float(values[-1])
-        dropped = int(xp.sum(xp.astype(values <= rounding, xp.int64)))
+        dropped = int(xp.sum(xp.astype(values <= rounding, xp.int32)))
         root = vectors[:, dropped:] / xp.sqrt(values[dropped:])
         projected = xp.matrix_transpose(root) @ with_all @ root / n_samples
         eigenvalues, rotation = xp.linalg.eigh(projected)

@@ -24,6 +24,7 @@ class KroneckerCurvature:
     relative: bool
     block: str
     seconds: float
+    transposed: bool = False
 
     @property
     def diagnostics(self) -> Diagnostics:
@@ -34,7 +35,9 @@ class KroneckerCurvature:
         """Return (H + λI)⁻¹."""
         values = self.eigen.eigenvalues
         absolute = _absolute(values, damping, relative=self.relative, block=self.block)
-        return KroneckerInverse(self.eigen, self.has_bias, self.weight_first, absolute)
+        return KroneckerInverse(
+            self.eigen, self.has_bias, self.weight_first, absolute, self.transposed
+        )
 
 
 @dataclass(frozen=True)
@@ -45,19 +48,19 @@ class KroneckerInverse:
     has_bias: bool
     weight_first: bool
     damping: float
+    transposed: bool = False
 
     def solve(self, rows: Any) -> Any:
         """Return (H + λI)⁻¹ times each row, (k, p of the layer)."""
         o, i = self.eigen.eigenvalues.shape
         xp = array_namespace(rows)
         if not self.has_bias:
-            return self._as_rows(
-                self.eigen.solve(xp.reshape(rows, (-1, o, i)), damping=self.damping)
-            )
+            shaped = self._shaped(rows, o, i)
+            return self._as_rows(self.eigen.solve(shaped, damping=self.damping))
         split = o * (i - 1) if self.weight_first else o
         pieces = [rows[:, :split], rows[:, split:]]
         weight, bias = pieces if self.weight_first else reversed(pieces)
-        joined = xp.concat([xp.reshape(weight, (-1, o, i - 1)), bias[:, :, None]], axis=2)
+        joined = xp.concat([self._shaped(weight, o, i - 1), bias[:, :, None]], axis=2)
         return self._as_rows(self.eigen.solve(joined, damping=self.damping))
 
     def solve_factored(self, layer: LayerFactors) -> Any:
@@ -82,12 +85,24 @@ class KroneckerInverse:
 
     def _as_rows(self, joined: Any) -> Any:
         """Return weights with their bias (k, o, i) in the order of the parameters."""
-        o, i = self.eigen.eigenvalues.shape
-        xp = array_namespace(joined)
         if not self.has_bias:
-            return xp.reshape(joined, (-1, o * i))
-        weight, bias = xp.reshape(joined[:, :, :-1], (-1, o * (i - 1))), joined[:, :, -1]
+            return self._flat(joined)
+        xp = array_namespace(joined)
+        weight, bias = self._flat(joined[:, :, :-1]), joined[:, :, -1]
         return xp.concat([weight, bias] if self.weight_first else [bias, weight], axis=1)
+
+    def _shaped(self, rows: Any, o: int, i: int) -> Any:
+        """Return weights as they are stored in rows as matrices, (k, o, i)."""
+        xp = array_namespace(rows)
+        if self.transposed:
+            return xp.matrix_transpose(xp.reshape(rows, (-1, i, o)))
+        return xp.reshape(rows, (-1, o, i))
+
+    def _flat(self, weights: Any) -> Any:
+        """Undo `_shaped`."""
+        xp = array_namespace(weights)
+        stored = xp.matrix_transpose(weights) if self.transposed else weights
+        return xp.reshape(stored, (weights.shape[0], -1))
 
 
 @dataclass(frozen=True)

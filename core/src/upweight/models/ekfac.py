@@ -136,6 +136,7 @@ class EkfacInfluence(LayerPairs[A]):
                     self._relative,
                     block,
                     seconds,
+                    layer.transposed,
                 )
         return curvatures
 

@@ -1,0 +1,106 @@
+"""Functions are compiled once for a shape, and go with the objective they belong to."""
+
+import gc
+import weakref
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from upweight_jax import CgInfluence, EkfacInfluence, JaxModel, JaxObjective, cross_entropy
+
+
+class Counted:
+    """A network that counts how often it is traced, that is, called at all."""
+
+    def __init__(self):
+        rng = np.random.default_rng(0)
+        self.params = {"first": rng.standard_normal((4, 5)), "last": rng.standard_normal((5, 3))}
+        self.traces = 0
+
+    def __call__(self, params, x):
+        self.traces += 1
+        return jnp.tanh(x @ params["first"]) @ params["last"]
+
+    def objective(self):
+        return JaxObjective(JaxModel(self, self.params), cross_entropy)
+
+
+def batch(n, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.standard_normal((n, 4)), rng.integers(0, 3, n)
+
+
+CALLS = {
+    "losses": lambda o, b: o.losses(b),
+    "gradients": lambda o, b: o.gradients(b),
+    "inner_products": lambda o, b: o.inner_products(np.ones((2, 35)), b),
+    "hessian_product": lambda o, b: o.hessian_product(np.ones((2, 35)), b),
+    "gauss_newton_product": lambda o, b: o.gauss_newton_product(np.ones((2, 35)), b),
+    "input_gradients": lambda o, b: o.input_gradients(np.ones((2, 35)), b),
+    "layers": lambda o, b: o.layers(b),
+    "output_hessians": lambda o, b: o.output_hessians(b),
+    "sampled_directions": lambda o, b: o.sampled_directions(b, np.random.default_rng(0)),
+    "restricted": lambda o, b: o.restrict(["last"]).gradients(b),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_equal_batches_and_a_ragged_one_are_compiled_for_two_shapes(call):
+    model = Counted()
+    objective, run = model.objective(), CALLS[call]
+    run(objective, batch(8))
+    run(objective, batch(5))
+    before = model.traces
+    for seed in range(1, 4):
+        run(objective, batch(8, seed))
+    run(objective, batch(5, 4))
+    assert model.traces == before
+
+
+def test_numbers_of_rows_up_to_a_power_of_two_are_compiled_once():
+    model = Counted()
+    objective = model.objective()
+    objective.hessian_product(np.ones((33, 35)), batch(8))
+    before = model.traces
+    for k in range(33, 65):
+        objective.hessian_product(np.ones((k, 35)), batch(8))
+    assert model.traces == before
+
+
+def test_rows_that_leave_conjugate_gradients_are_compiled_for_few_numbers():
+    """A call traces the model once or twice; padded, 12 rows make 16, 8, 4, 2 and 1."""
+    model = Counted()
+    influence = CgInfluence(
+        JaxModel(model, model.params),
+        cross_entropy,
+        regularization=1.0,
+        second_order_mode="gauss_newton",
+    )
+    influence.fit([batch(8)], progress=False)
+    before = model.traces
+    influence.influence_factors(*batch(12, 1))
+    assert model.traces - before <= 2 * 5 + 4
+    before = model.traces
+    influence.influence_factors(*batch(12, 2))
+    assert model.traces - before <= 2
+
+
+def test_a_second_fit_of_the_same_model_traces_nothing():
+    model = Counted()
+    influence = EkfacInfluence(JaxModel(model, model.params), cross_entropy)
+    influence.fit([batch(8), batch(8, 1), batch(5, 2)], progress=False)
+    before = model.traces
+    influence.fit([batch(8, 3), batch(8, 4), batch(5, 5)], progress=False)
+    assert model.traces == before
+
+
+def test_a_model_goes_with_its_objective():
+    model = Counted()
+    objective = model.objective()
+    for call in CALLS.values():
+        call(objective, batch(4))
+    alive = weakref.ref(model), weakref.ref(objective._free["first"])
+    del model, objective, call
+    gc.collect()
+    assert [reference() for reference in alive] == [None, None]
