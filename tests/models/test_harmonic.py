@@ -86,7 +86,7 @@ def test_how_samples_fall_into_batches_does_not_matter(xp, sizes):
 def test_gradients_too_many_to_keep_are_taken_again(monkeypatch, structure):
     objective, train, test = problem(np, n=100)
     kept = fitted(objective, split(train, [64, 36]), block_structure=structure)
-    monkeypatch.setattr(harmonic, "KEEP_BYTES", 0)
+    monkeypatch.setattr(harmonic, "GRADIENT_BYTES", 0)
     monkeypatch.setattr(_data, "KEEP_BYTES", 0)
     again = fitted(objective, split(train, [64, 36]), block_structure=structure)
     expected = kept.influence_factors(*test)

@@ -22,7 +22,7 @@ A = TypeVar("A")
 #: The share of a batch in the samples, and products of rows with the curvature of its mean loss.
 WeightedProduct = tuple[float, Callable[[Any], Any]]
 
-#: Gradients of all samples up to this many bytes are kept for as long as a solve or a fit lasts.
+#: Gradients of all samples up to this many bytes are kept for as long as they are needed.
 GRADIENT_BYTES = 512 * 2**20
 
 

@@ -12,6 +12,7 @@ from array_api_compat import array_namespace
 from upweight.checks import check_finite
 from upweight.influence import BlockMode, SecondOrderMode
 from upweight.models._base import CurvatureInfluence, FittedCurvature
+from upweight.models._curvature import GRADIENT_BYTES
 from upweight.models._data import TrainingData
 from upweight.models._diagnostics import Diagnostics
 from upweight.trees import Batch
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
     from upweight.protocols import Objective
 
 A = TypeVar("A")
-
-#: Training gradients up to this many bytes are kept instead of being taken again in each solve.
-KEEP_BYTES = 256 * 2**20
 
 
 class InverseHarmonicMeanInfluence(CurvatureInfluence[A]):
@@ -76,7 +74,7 @@ class InverseHarmonicMeanInfluence(CurvatureInfluence[A]):
         start = time.perf_counter()
         batches = TrainingData(data, self._objective, progress=progress)
         kept: dict[str, list[Any]] | None = None
-        if batches.n_samples * self.n_parameters * self.dtype.itemsize <= KEEP_BYTES:
+        if batches.n_samples * self.n_parameters * self.dtype.itemsize <= GRADIENT_BYTES:
             kept = {name: [] for name in self.block_names}
             for _, batch in batches:
                 gradients: Any = self._objective.gradients(batch)
