@@ -137,7 +137,7 @@ def compare(problem: Problem, field: list[Contestant], *, repeats: int, seconds:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=20, help="from which on none is repeated")
+    parser.add_argument("--seconds", type=float, default=10, help="from which on none is repeated")
     parser.add_argument("--network", nargs="*", choices=NETWORKS, default=list(NETWORKS))
     parser.add_argument("--only", nargs="*", default=[], help="methods, by their first column")
     parser.add_argument("--batch", type=int, default=64, help="samples in a batch")

@@ -17,7 +17,7 @@ from upweight_torch import TorchObjective, samples
 ROWS = (1, 4, 16, 48, 128, 297)
 SAMPLES = (64, 512, 1500)
 MEBIBYTES = (4, 8, 16, 32, 64)
-SECONDS = 0.5  # spent on a figure, and no fewer than three runs
+SECONDS = 0.25  # spent on a figure, and no fewer than three runs
 
 
 def network(*widths: int) -> torch.nn.Module:

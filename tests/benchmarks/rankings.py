@@ -74,6 +74,7 @@ def approximations() -> Mapping[str, Build]:
         "CG, 5 steps, Nyström of rank 100": gauss_newton(
             "CgInfluence", maxiter=5, preconditioner=NystroemPreconditioner(rank=100)
         ),
+        "CG, blocks by layer": gauss_newton("CgInfluence", block_structure="layer_wise"),
         "CG": gauss_newton("CgInfluence"),
     }
     if hasattr(methods, "GramInfluence"):
