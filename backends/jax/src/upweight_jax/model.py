@@ -53,24 +53,25 @@ class FunctionalModel:
 
     def __init__(self, model: object) -> None:
         self._call, tree = _opened(model)
-        found, self._structure = jax.tree_util.tree_flatten_with_path(tree)
         self.values: Parameters = OrderedDict()
-        self._leaves: list[Any] = []  # a name of a parameter, or what is none
-        for path, leaf in found:
-            name = _name(path)
+
+        def emptied(path: tuple[Any, ...], leaf: Any) -> Any:
             if not _is_floating(leaf):
-                self._leaves.append((None, leaf))
-                continue
+                return leaf
+            name = _name(path)
             if loses_precision(leaf.dtype):
                 raise ModelError(f"The parameter {name!r} is float64. {ENABLE_X64}")
-            self._leaves.append((name, None))
             self.values[name] = jnp.array(leaf)
+            return _Place(name)
+
+        self._template = jax.tree_util.tree_map_with_path(emptied, tree)
         self._double = any(value.dtype == np.float64 for value in self.values.values())
 
     def __call__(self, values: Mapping[str, jax.Array], x: Tree[jax.Array]) -> Any:
         """Return the output of the model for a batch of inputs."""
-        leaves = [other if name is None else values[name] for name, other in self._leaves]
-        params = jax.tree_util.tree_unflatten(self._structure, leaves)
+        params = jax.tree.map(
+            lambda leaf: values[leaf.name] if isinstance(leaf, _Place) else leaf, self._template
+        )
         if isinstance(x, Mapping):
             return self._call(params, **x)
         return self._call(params, *(x if isinstance(x, tuple | list) else (x,)))
@@ -105,6 +106,13 @@ class FunctionalModel:
                 f"A float64 model was sent to a process that works in float32. {ENABLE_X64}"
             )
         self.__dict__.update(state)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a parameter goes in the pytree of a model."""
+
+    name: str
 
 
 @dataclass(frozen=True)
