@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cache
 from typing import Any, ClassVar
 
 import pytest
@@ -59,7 +58,7 @@ class Conformance:
     @pytest.fixture
     def problem(self, dtype: str) -> Problem:
         """The reference problem, shared by the tests of a class."""
-        return _problem(type(self), dtype)
+        return _shared(type(self), dtype)
 
     @pytest.fixture
     def fresh(self) -> Problem:
@@ -69,7 +68,7 @@ class Conformance:
     @pytest.fixture
     def first(self) -> Problem:
         """The reference problem in the first type, shared by the tests of a class."""
-        return _problem(type(self), self.dtypes[0])
+        return _shared(type(self), self.dtypes[0])
 
 
 def _built(author: type[Conformance], dtype: str) -> Problem:
@@ -77,4 +76,10 @@ def _built(author: type[Conformance], dtype: str) -> Problem:
     return problem_of(backend, author().build(reference_weights(dtype)), dtype)
 
 
-_problem = cache(_built)
+def _shared(author: type[Conformance], dtype: str) -> Problem:
+    if (author, dtype) not in _PROBLEMS:
+        _PROBLEMS[author, dtype] = _built(author, dtype)
+    return _PROBLEMS[author, dtype]
+
+
+_PROBLEMS: dict[tuple[type[Conformance], str], Problem] = {}

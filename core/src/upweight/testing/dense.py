@@ -57,4 +57,5 @@ def _within_layers(curvature: Array, by_layer: bool) -> Array:
             for name in names
         ]
     )
-    return curvature * (layer_of[:, None] == layer_of[None, :])
+    within: Array = curvature * (layer_of[:, None] == layer_of[None, :])
+    return within

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -61,16 +60,16 @@ class MethodsConformance(Conformance):
         assert_close(LARGE * _factors(first, model), gradients, 100 / LARGE + first.tolerance)
 
     @EACH_METHOD
-    @pytest.mark.parametrize("ends", [[5], [1], [4, 8]], ids=["5+7", "1+11", "4+4+4"])
     def test_how_samples_fall_into_batches_does_not_matter(
-        self, first: Problem, case: Case, ends: Sequence[int]
+        self, first: Problem, case: Case
     ) -> None:
         first.need(*case.needs)
         whole = _factors(first, case.made(first).fit([first.batch(first.train)], progress=False))
-        pieces = np.split(np.arange(len(first.train[0])), ends)
-        batches = [first.batch(first.train, piece) for piece in pieces]
-        split = _factors(first, case.made(first).fit(batches, progress=False))
-        assert_close(split, whole, TOLERANCES[first.dtype])
+        for ends in ([5], [1, 3]):
+            pieces = np.split(np.arange(len(first.train[0])), ends)
+            batches = [first.batch(first.train, piece) for piece in pieces]
+            split = _factors(first, case.made(first).fit(batches, progress=False))
+            assert_close(split, whole, TOLERANCES[first.dtype])
 
     @EACH_METHOD
     def test_rows_come_in_the_order_in_which_they_are_asked(

@@ -92,14 +92,16 @@ def gauss_newton(weights: Weights, x: Array) -> Array:
     jacobians = np.stack(
         [output_gradients(weights, x, np.tile(unit, (len(x), 1))) for unit in np.eye(c)], axis=1
     )
-    matrices: Array = np.swapaxes(jacobians, 1, 2) @ output_hessians(weights, x) @ jacobians
-    return matrices.mean(0)
+    matrices = np.swapaxes(jacobians, 1, 2) @ output_hessians(weights, x) @ jacobians
+    mean: Array = matrices.mean(0)
+    return mean
 
 
 def empirical_fisher(weights: Weights, x: Array, y: Array) -> Array:
     """Return the mean of outer products of the gradients, (p, p)."""
     rows = gradients(weights, x, y)
-    return rows.T @ rows / len(x)
+    mean: Array = rows.T @ rows / len(x)
+    return mean
 
 
 def input_gradients(rows: Array, weights: Weights, x: Array, y: Array) -> Array:

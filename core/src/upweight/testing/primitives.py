@@ -157,10 +157,7 @@ class PrimitivesConformance(Conformance):
         restricted = full.restrict(kept)
         assert list(restricted.parameters) == kept
         columns = np.concatenate(
-            [
-                np.full(int(np.prod(shape)), own in kept)
-                for own, shape in full.parameters.items()
-            ]
+            [np.full(int(np.prod(shape)), own in kept) for own, shape in full.parameters.items()]
         )
         own_rows = problem.random_vectors(3) * columns
         batch = problem.batch(problem.train)
@@ -219,7 +216,9 @@ class PrimitivesConformance(Conformance):
         actual = problem.objective.output_gradients(
             problem.batch(problem.train), problem.array(directions)
         )
-        expected = [oracle.output_gradients(problem.weights, problem.train[0], u) for u in directions]
+        expected = [
+            oracle.output_gradients(problem.weights, problem.train[0], u) for u in directions
+        ]
         assert_close(problem.vectors(actual), np.stack(expected), problem.tolerance)
 
     def test_sampled_directions_have_the_second_moment_of_the_output_hessian(
