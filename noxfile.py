@@ -2,6 +2,7 @@
 
 import ast
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,24 +16,21 @@ nox.options.download_python = "never"
 nox.options.error_on_missing_interpreters = False
 # The session with the most tests comes last, so that its summary closes the output.
 nox.options.sessions = [
-    *("lint", "types", "imports", "core", "build", "docs", "example", "example_jax"),
-    *("both", "jax", "torch"),
+    *("lint", "types", "imports", "core", "build", "third_party"),
+    *("docs", "example", "example_jax", "both", "jax", "torch"),
 ]
 
 PYTHONS = ["3.11", "3.12", "3.13"]
 CONSTRAINTS = "constraints.txt"
 GROUPS = nox.project.load_toml("pyproject.toml")["dependency-groups"]
 BENCHMARKS = [
-    "primitives",
-    "preconditioners",
-    "rankings",
-    "perturbations",
-    "against_kronfluence",
-    "against_pydvl",
+    *("primitives", "cost_model", "ekfac", "preconditioners", "block_solver"),
+    *("rankings", "perturbations", "against_kronfluence", "against_pydvl"),
 ]
 CORE = ["--editable", "./core"]
 TORCH = [*CORE, "--editable", "./backends/torch"]
 JAX = [*CORE, "--editable", "./backends/jax"]
+EXAMPLE_BACKEND = Path("tests/example_backend")
 
 
 def show_pyenv_pythons() -> None:
@@ -103,8 +101,9 @@ def imports(session: nox.Session) -> None:
 def core(session: nox.Session) -> None:
     """Test core where no framework is installed."""
     install(session, *CORE, group="test")
-    folders = ["tests/core", "tests/models", "tests/calculators", "tests/plugins"]
-    session.run("pytest", *folders, *Path("tests").glob("test_*.py"), *session.posargs)
+    folders = ["core", "models", "calculators", "plugins", "conformance"]
+    tests = [*(f"tests/{folder}" for folder in folders), *Path("tests").glob("test_*.py")]
+    session.run("pytest", *tests, *session.posargs)
 
 
 @nox.session
@@ -136,7 +135,15 @@ def both(session: nox.Session) -> None:
 @nox.session
 def docs(session: nox.Session) -> None:
     """Run the Python code of the README and of the documentation."""
-    install(session, *TORCH, *JAX, *GROUPS["jax"], group="docs")
+    install(
+        session,
+        *TORCH,
+        *JAX,
+        *GROUPS["jax"],
+        "--editable",
+        f"./{EXAMPLE_BACKEND}",
+        group="docs",
+    )
     session.run("pytest", "tests/docs", *session.posargs)
 
 
@@ -162,6 +169,23 @@ def build(session: nox.Session) -> None:
         build_wheel(session, folder, wheels)
     install(session, *map(str, wheels.glob("*.whl")), group="docs")
     session.run("pytest", "tests/docs", "-k", "README")
+
+
+@nox.session
+def third_party(session: nox.Session) -> None:
+    """Try the backend of a third party with the kit, with nothing but wheels installed."""
+    folder = Path(session.create_tmp()).resolve()
+    for source in ("./core", f"./{EXAMPLE_BACKEND}"):
+        build_wheel(session, source, folder)
+    (core,), (example,) = folder.glob("upweight-*.whl"), folder.glob("upweight_autograd-*.whl")
+    env = build_constraint(CONSTRAINTS)
+    session.install("-c", CONSTRAINTS, f"upweight[testing] @ {core.as_uri()}", example, env=env)
+    found = folder / "autograd.json"
+    shutil.copy(EXAMPLE_BACKEND / "tests/test_conformance.py", folder)
+    with session.chdir(folder):  # where nothing of the repository is on the path
+        session.run("python", "-m", "upweight.testing", "autograd", "--json", found)
+        session.run("pytest", "-c", os.devnull, "--rootdir", folder, "test_conformance.py", "-q")
+    session.run("python", "docs/support.py", "--check", found)
 
 
 def build_wheel(session: nox.Session, folder: str, wheels: Path) -> None:

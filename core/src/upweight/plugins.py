@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -34,6 +34,8 @@ class Backend:
         nested_aggregator: Makes the aggregator that concatenates rows of chunks.
         models: The influence methods by name, each called with a model, a loss and options.
         capabilities: Names of the optional protocols that its objectives implement.
+        reference: Rebuilds the reference problem of `upweight.testing` from NumPy weights, as
+            `BackendConformance.build` does.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Backend:
     nested_aggregator: Callable[[], Any]
     models: Mapping[str, Callable[..., Any]] = field(default_factory=lambda: MappingProxyType({}))
     capabilities: frozenset[str] = frozenset()
+    reference: Callable[[Mapping[str, Any]], tuple[Any, Any, Sequence[str]]] | None = None
 
 
 class Hooks:

@@ -17,6 +17,7 @@ from upweight_torch.influence import (
     NystroemSketchInfluence,
 )
 from upweight_torch.objective import TorchObjective
+from upweight_torch.reference import reference
 
 torch_backend = Backend(
     name="torch",
@@ -47,4 +48,5 @@ torch_backend = Backend(
             "ReportsMemory",
         }
     ),
+    reference=reference,
 )

@@ -1,0 +1,5 @@
+from upweight.testing import BackendConformance
+
+
+class TestAutograd(BackendConformance):
+    backend = "autograd"
