@@ -197,7 +197,8 @@ def _for_rows(
     empty = jnp.zeros((len(chunks), *form.shape), form.dtype)
 
     def add(index: Array, results: Array) -> Array:
-        return lax.dynamic_update_index_in_dim(results, of_chunk(chunks[index]), index, 0)
+        updated: Array = lax.dynamic_update_index_in_dim(results, of_chunk(chunks[index]), index, 0)
+        return updated
 
     filled: Array = lax.fori_loop(0, -(-count // at_once), add, empty)
     joined: Array = filled.reshape(len(rows), *form.shape[1:])
