@@ -74,19 +74,20 @@ def columns_of(report):
         f"`{name}`": "yes" if name in report["capabilities"] else "no" for name in capabilities
     }
     results = (r for r in report["results"] if r["test"].startswith(ON_THE_OBJECTIVE))
-    cases = dict.fromkeys(result["case"] for result in results)
+    cases = {result["case"]: result["method"] for result in results}
     return {
         "Capabilities": {
             "types": ", ".join(report["dtypes"]),
             "several threads at once": "yes" if threads == {"passed"} else "no",
             **claimed,
         },
-        "Methods": {case: support_of(report, case) for case in cases},
+        "Methods": {case: support_of(report, case, cases[case]) for case in cases},
     }
 
 
-def support_of(report, case):
-    closed, registered = (outcomes(report, t, case) for t in (ON_THE_OBJECTIVE, REGISTERED))
+def support_of(report, case, method):
+    closed = outcomes(report, ON_THE_OBJECTIVE, case=case)
+    registered = outcomes(report, REGISTERED, method=method)
     if "known gap" in closed | registered:
         return "known gap"
     if closed == {"skipped"}:
@@ -94,11 +95,12 @@ def support_of(report, case):
     return "yes" if registered == {"passed"} else "on the objective"
 
 
-def outcomes(report, test, case=None):
+def outcomes(report, test, **about):
     return {
         result["outcome"]
         for result in report["results"]
-        if result["test"].partition("[")[0] == test and result["case"] == case
+        if result["test"].partition("[")[0] == test
+        and all(result[key] == value for key, value in about.items())
     }
 
 

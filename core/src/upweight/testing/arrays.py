@@ -105,6 +105,6 @@ def _assert_back(problem: Problem, values: Array) -> None:
 
 
 def _results(problem: Problem) -> Iterator[tuple[str, Any]]:
-    batch, rows = problem.batch(problem.train), problem.rows(problem.random_vectors(2))
+    batch, rows = problem.batch(problem.train), problem.rows(problem.random_vectors(4))
     for name, call in calls(problem).items():
         yield name, call(problem.objective, rows, batch)

@@ -57,29 +57,21 @@ class Conformance:
 
     @pytest.fixture
     def problem(self, dtype: str) -> Problem:
-        """The reference problem, shared by the tests of a class."""
-        return _shared(type(self), dtype)
-
-    @pytest.fixture
-    def fresh(self) -> Problem:
-        """The reference problem in the first type, built for one test alone."""
-        return _built(type(self), self.dtypes[0])
+        """The reference problem in each type."""
+        return self.shared(dtype)
 
     @pytest.fixture
     def first(self) -> Problem:
-        """The reference problem in the first type, shared by the tests of a class."""
-        return _shared(type(self), self.dtypes[0])
+        """The reference problem in the first type of the backend."""
+        return self.shared(self.dtypes[0])
 
-
-def _built(author: type[Conformance], dtype: str) -> Problem:
-    backend = get_backend(author.backend)
-    return problem_of(backend, author().build(reference_weights(dtype)), dtype)
-
-
-def _shared(author: type[Conformance], dtype: str) -> Problem:
-    if (author, dtype) not in _PROBLEMS:
-        _PROBLEMS[author, dtype] = _built(author, dtype)
-    return _PROBLEMS[author, dtype]
+    def shared(self, dtype: str) -> Problem:
+        """Return the reference problem in a type, built once for all tests of a class."""
+        key = type(self), dtype
+        if key not in _PROBLEMS:
+            built = self.build(reference_weights(dtype))
+            _PROBLEMS[key] = problem_of(get_backend(self.backend), built, dtype)
+        return _PROBLEMS[key]
 
 
 _PROBLEMS: dict[tuple[type[Conformance], str], Problem] = {}

@@ -19,11 +19,11 @@ from upweight.testing.cases import CASES, Case
 from upweight.testing.problem import Problem, assert_close
 from upweight.testing.reference import Array
 
-#: Sizes of the batches or chunks of the 5 test and the 12 training samples.
+#: Sizes of the batches or chunks of the 4 test and the 12 training samples.
 EACH_CHUNKING = pytest.mark.parametrize(
     ("test", "train"),
-    [((5,), (12,)), ((2, 3), (5, 7)), ((1, 1, 1, 1, 1), (1, 11))],
-    ids=["whole", "pieces", "single samples"],
+    [((4,), (12,)), ((1, 1, 1, 1), (4, 8))],
+    ids=["whole", "pieces"],
 )
 
 EACH_MODE = pytest.mark.parametrize("mode", list(InfluenceMode))
@@ -58,7 +58,7 @@ class CalculatorsConformance(Conformance):
             whole = first.numpy(lazy.compute(first.backend.nested_aggregator()))
             assert_close(whole, _expected(first, case, mode), TOLERANCES[first.dtype])
 
-    @pytest.mark.parametrize("train", [(12,), (5, 7), (1, 11)], ids=str)
+    @pytest.mark.parametrize("train", [(12,), (4, 8)], ids=str)
     def test_sequential_factors_and_self_influences(
         self, first: Problem, train: Sequence[int]
     ) -> None:
@@ -76,7 +76,7 @@ class CalculatorsConformance(Conformance):
 
         case = CASES[0]
         calculator: Any = SequentialInfluenceCalculator(_model(first, case), progress=False)
-        batches = _batches(first, first.test, (2, 3)), _batches(first, first.train, (5, 7))
+        batches = _batches(first, first.test, (4,)), _batches(first, first.train, (4, 8))
         calculator.influences(*batches).to_zarr(str(tmp_path / "z"), first.backend.converter())
         stored: Any = zarr.open_array(str(tmp_path / "z"), mode="r")
         assert_close(stored[:].astype(float), _expected(first, case, "up"), first.tolerance)
@@ -95,7 +95,7 @@ class CalculatorsConformance(Conformance):
             assert computed.dtype == lazy.dtype == np.dtype(first.dtype)
             assert_close(computed, _expected(first, case, mode), TOLERANCES[first.dtype])
 
-    @pytest.mark.parametrize("train", [(12,), (5, 7), (1, 11)], ids=str)
+    @pytest.mark.parametrize("train", [(12,), (4, 8)], ids=str)
     def test_dask_influences_of_samples_on_each_other(
         self, first: Problem, train: Sequence[int]
     ) -> None:

@@ -9,7 +9,7 @@ from array_api_compat import array_namespace
 
 from upweight.testing.problem import Problem
 
-#: Called with an objective, two rows and a batch.
+#: Called with an objective, rows and a batch.
 Call = Callable[[Any, Any, Any], Any]
 
 

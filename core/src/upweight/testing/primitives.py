@@ -11,15 +11,15 @@ import pytest
 from upweight.errors import UnsupportedCurvatureError
 from upweight.testing import oracle
 from upweight.testing.base import Conformance
-from upweight.testing.problem import Problem, assert_close, by_layer
+from upweight.testing.problem import PIECES, Problem, assert_close, by_layer
 from upweight.testing.reference import LAYERS, SHAPES, TRANSPOSED, P
 
 #: Numbers of rows: one, a few, and more than there are parameters.
-SOME_ROWS = pytest.mark.parametrize("k", [1, 3, P + 5])
+SOME_ROWS = pytest.mark.parametrize("k", [1, 4, P + 5])
 
 #: Samples: all, some, one.
 SOME_SAMPLES = pytest.mark.parametrize(
-    "rows", [slice(None), slice(2, 7), slice(3, 4)], ids=["all", "some", "one"]
+    "rows", [slice(None), slice(2, 6), slice(3, 4)], ids=["all", "some", "one"]
 )
 
 #: Labels drawn for each of the samples whose second moment is looked at.
@@ -146,8 +146,8 @@ class PrimitivesConformance(Conformance):
 
     @pytest.mark.parametrize(
         "names",
-        [LAYERS["head"], LAYERS["hidden"], ["hidden.weight", "head.bias"]],
-        ids=["head", "hidden", "across layers"],
+        [LAYERS["head"], ["hidden.weight", "head.bias"]],
+        ids=["head", "across layers"],
     )
     def test_restricted_derivatives_are_those_in_the_named_parameters(
         self, problem: Problem, names: Sequence[str]
@@ -159,7 +159,7 @@ class PrimitivesConformance(Conformance):
         columns = np.concatenate(
             [np.full(int(np.prod(shape)), own in kept) for own, shape in full.parameters.items()]
         )
-        own_rows = problem.random_vectors(3) * columns
+        own_rows = problem.random_vectors(4) * columns
         batch = problem.batch(problem.train)
         whole, part = problem.array(own_rows), problem.array(own_rows[:, columns])
 
@@ -234,7 +234,7 @@ class PrimitivesConformance(Conformance):
     def test_sampled_directions_do_not_depend_on_the_batches(self, first: Problem) -> None:
         whole = _sampled(first, first.train, slice(None), np.random.default_rng(0))
         rng = np.random.default_rng(0)
-        pieces = [_sampled(first, first.train, rows, rng) for rows in (slice(5), slice(5, None))]
+        pieces = [_sampled(first, first.train, rows, rng) for rows in PIECES]
         assert_close(np.concatenate(pieces), whole, first.tolerance)
 
 

@@ -22,6 +22,10 @@ from upweight.testing.reference import (
     training_samples,
 )
 
+#: Backends that compile do so for every size. There are 12 training and 4 test samples; batches hold
+#: all of them, 8, 4 or 1, and calls take 1 row, 4, or more than there are parameters.
+PIECES = [slice(4), slice(4, 12)]
+
 #: Largest error of a derivative, as a multiple of the largest number expected.
 TOLERANCES = {"float64": 1e-9, "float32": 1e-4}
 

@@ -41,8 +41,8 @@ def training_samples(dtype: str) -> tuple[Array, Array]:
 
 
 def held_out_samples(dtype: str) -> tuple[Array, Array]:
-    """Return the inputs (5, 4) and labels (5,) whose influences are taken."""
-    return _samples(5, dtype, seed=2)
+    """Return the inputs (4, 4) and labels (4,) whose influences are taken."""
+    return _samples(4, dtype, seed=2)
 
 
 def columns_of(order: Sequence[str]) -> NDArray[np.intp]:

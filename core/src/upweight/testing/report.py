@@ -23,13 +23,15 @@ class Result:
     Attributes:
         group: One of `GROUPS`.
         test: Its name, with parameters in brackets.
-        case: Name of the method that it is about, if there is one.
+        method: Registered name of the method that it is about, if there is one.
+        case: Name of the case in which it is tried, if there is one.
         outcome: One of `OUTCOMES`.
         reason: Why it was skipped, is expected to fail, or how it failed, in one line.
     """
 
     group: str
     test: str
+    method: str | None
     case: str | None
     outcome: str
     reason: str = ""
@@ -53,9 +55,10 @@ class Recorder:
         """Keep what the call tells, and from before and after it what is not well."""
         report = yield
         if report.when == "call" or report.outcome != "passed":
-            case = getattr(getattr(item, "callspec", None), "params", {}).get("case")
-            name = case.name if case is not None else None
-            self.results.append(Result(_group(item), item.name, name, *_told(report)))
+            params = getattr(getattr(item, "callspec", None), "params", {})
+            case = params.get("case")
+            method, name = (case.method, case.name) if case else (params.get("method"), None)
+            self.results.append(Result(_group(item), item.name, method, name, *_told(report)))
         return report
 
 
