@@ -103,21 +103,21 @@ def core(session: nox.Session) -> None:
     install(session, *CORE, group="test")
     folders = ["core", "models", "calculators", "plugins", "conformance"]
     tests = [*(f"tests/{folder}" for folder in folders), *Path("tests").glob("test_*.py")]
-    session.run("pytest", *tests, *session.posargs)
+    run_tests(session, *tests)
 
 
 @nox.session
 def torch(session: nox.Session) -> None:
     """Run all tests with the torch backend."""
     install(session, *TORCH, group="test")
-    session.run("pytest", "--ignore", "tests/docs", *session.posargs)
+    run_tests(session, "--ignore", "tests/docs")
 
 
 @nox.session
 def jax(session: nox.Session) -> None:
     """Test the JAX backend, with torch not installed."""
     install(session, *JAX, *GROUPS["jax"], group="test")
-    session.run("pytest", "tests/jax_backend", *Path("tests").glob("test_*.py"), *session.posargs)
+    run_tests(session, "tests/jax_backend", *Path("tests").glob("test_*.py"))
 
 
 @nox.session
@@ -127,9 +127,7 @@ def both(session: nox.Session) -> None:
     tests = [
         f"tests/{b}_backend/test_{t}.py" for b in ("jax", "torch") for t in ("plugin", "scripts")
     ]
-    session.run(
-        "pytest", "tests/plugins", *tests, *Path("tests").glob("test_*.py"), *session.posargs
-    )
+    run_tests(session, "tests/plugins", *tests, *Path("tests").glob("test_*.py"))
 
 
 @nox.session
@@ -186,6 +184,12 @@ def third_party(session: nox.Session) -> None:
         session.run("python", "-m", "upweight.testing", "autograd", "--json", found)
         session.run("pytest", "-c", os.devnull, "--rootdir", folder, "test_conformance.py", "-q")
     session.run("python", "docs/support.py", "--check", found)
+
+
+def run_tests(session: nox.Session, *arguments: str | Path) -> None:
+    """Run tests in one process for each core, each of one thread."""
+    env = {"OMP_NUM_THREADS": "1"}
+    session.run("pytest", "-n", "auto", *arguments, *session.posargs, env=env)
 
 
 def build_wheel(session: nox.Session, folder: str, wheels: Path) -> None:
