@@ -8,7 +8,7 @@ import sys
 import pytest
 
 FRAMEWORKS = {"equinox", "flax", "jax", "torch"}
-HEAVY = FRAMEWORKS | {"dask", "distributed", "zarr"}
+HEAVY = FRAMEWORKS | {"dask", "distributed", "pytest", "zarr"}
 SCRIPT = "import json, sys, {module}; print(json.dumps(sorted(sys.modules)))"
 
 

@@ -19,10 +19,12 @@ from upweight.testing.watched import Watched, results_of, same, watch
 class ConductConformance(Conformance):
     """An objective leaves everything as it was, and tells what it cannot use."""
 
-    @pytest.fixture(scope="class")
-    def watched(self) -> Watched:
-        """An objective built and called once, with what has changed meanwhile."""
-        return watch(self.shared(self.dtypes[0]), self.build, self.settings)
+    @pytest.fixture
+    def watched(self, first: Problem) -> Watched:
+        """An objective built and called once for all tests of a class, and what has changed."""
+        if type(self) not in _WATCHED:
+            _WATCHED[type(self)] = watch(first, self.build, self.settings)
+        return _WATCHED[type(self)]
 
     def test_the_model_stays_as_it_was(self, watched: Watched) -> None:
         assert watched.model == []
@@ -78,3 +80,6 @@ class ConductConformance(Conformance):
         _, y = first.batch(first.train, slice(4))
         with pytest.raises(BatchError):
             first.objective.losses((x, y))
+
+
+_WATCHED: dict[type[ConductConformance], Watched] = {}

@@ -14,12 +14,15 @@ from upweight.testing.base import Conformance
 from upweight.testing.problem import PIECES, Problem, assert_close, by_layer
 from upweight.testing.reference import LAYERS, SHAPES, TRANSPOSED, P
 
-#: Numbers of rows: one, a few, and more than there are parameters.
-SOME_ROWS = pytest.mark.parametrize("k", [1, 4, P + 5])
-
 #: Samples: all, some, one.
-SOME_SAMPLES = pytest.mark.parametrize(
-    "rows", [slice(None), slice(2, 6), slice(3, 4)], ids=["all", "some", "one"]
+SAMPLES = {"all": slice(None), "some": slice(2, 6), "one": slice(3, 4)}
+SOME_SAMPLES = pytest.mark.parametrize("rows", SAMPLES.values(), ids=SAMPLES)
+
+#: Numbers of rows, one, a few and more than there are parameters, with samples.
+SOME_ROWS = pytest.mark.parametrize(
+    ("k", "rows"),
+    [(k, SAMPLES[name]) for k, name in ((1, "all"), (4, "some"), (4, "one"), (P + 5, "all"))],
+    ids=["one row", "rows", "one sample", "many rows"],
 )
 
 #: Labels drawn for each of the samples whose second moment is looked at.
@@ -61,7 +64,6 @@ class PrimitivesConformance(Conformance):
         assert_close(problem.vectors(actual), expected, problem.tolerance)
 
     @SOME_ROWS
-    @SOME_SAMPLES
     def test_inner_products(self, problem: Problem, rows: slice, k: int) -> None:
         vectors = problem.random_vectors(k)
         batch = problem.batch(problem.train, rows)
@@ -71,7 +73,6 @@ class PrimitivesConformance(Conformance):
         assert_close(problem.numpy(actual), expected, problem.tolerance)
 
     @SOME_ROWS
-    @SOME_SAMPLES
     def test_hessian_product(self, problem: Problem, rows: slice, k: int) -> None:
         vectors = problem.random_vectors(k)
         batch = problem.batch(problem.train, rows)
@@ -81,7 +82,6 @@ class PrimitivesConformance(Conformance):
         assert_close(problem.vectors(actual), expected, problem.tolerance)
 
     @SOME_ROWS
-    @SOME_SAMPLES
     def test_gauss_newton_product(self, problem: Problem, rows: slice, k: int) -> None:
         problem.need("SupportsGaussNewton")
         vectors = problem.random_vectors(k)
@@ -91,7 +91,6 @@ class PrimitivesConformance(Conformance):
         assert_close(problem.vectors(actual), expected, problem.tolerance)
 
     @SOME_ROWS
-    @SOME_SAMPLES
     def test_input_gradients(self, problem: Problem, rows: slice, k: int) -> None:
         vectors = problem.random_vectors(k)
         batch = problem.batch(problem.train, rows)
