@@ -124,11 +124,9 @@ def jax(session: nox.Session) -> None:
 
 @nox.session
 def both(session: nox.Session) -> None:
-    """Test that both backends work side by side: plugins, and the main jobs of each."""
+    """Test that both backends can be installed side by side."""
     install(session, *TORCH, *JAX, *GROUPS["jax"], group="test")
-    tests = [
-        f"tests/{b}_backend/test_{t}.py" for b in ("jax", "torch") for t in ("plugin", "scripts")
-    ]
+    tests = ["tests/jax_backend/test_plugin.py", "tests/torch_backend/test_plugin.py"]
     run_tests(session, "tests/plugins", *tests, *Path("tests").glob("test_*.py"))
 
 
