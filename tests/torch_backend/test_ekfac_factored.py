@@ -75,7 +75,7 @@ def test_factors_and_self_influences_are_those_of_the_dense_curvature(monkeypatc
 
 
 def test_blocks_that_are_no_layer_take_part(monkeypatch):
-    monkeypatch.setattr(ekfac, "FACTOR_NUMBERS", 1)
+    monkeypatch.setattr(_layer_pairs, "FACTOR_NUMBERS", 1)
     torch.manual_seed(0)
     model, x = SelfAttention().to(F64).eval(), torch.randn(6, 3, 4, dtype=F64)
     batch = x, torch.randint(0, 3, (6,))
