@@ -49,11 +49,7 @@ class Blocks:
         named = _named_blocks(shapes, structure)
         covered = {name for names in named.values() for name in names}
         self.parameters = tuple(name for name in shapes if name in covered)
-        ends = np.cumsum([0, *(math.prod(shapes[name]) for name in self.parameters)])
-        place = {
-            name: np.arange(start, end)
-            for name, start, end in zip(self.parameters, ends[:-1], ends[1:], strict=True)
-        }
+        place = parameter_places({name: shapes[name] for name in self.parameters})
         self.by_name: dict[str, Block] = {}
         for block, names in named.items():
             ordered = tuple(name for name in self.parameters if name in names)
@@ -86,6 +82,17 @@ class Blocks:
             mask[:, block.columns] = True
             masks.append(xp.asarray(mask, device=device(rows)))
         return xp.concat([xp.where(mask, rows, xp.zeros_like(rows)) for mask in masks])
+
+
+def parameter_places(
+    shapes: Mapping[str, tuple[int, ...]],
+) -> dict[str, np.ndarray[Any, np.dtype[np.int64]]]:
+    """Return where each parameter stands in the vector of all of them, by name."""
+    ends = np.cumsum([0, *map(math.prod, shapes.values())])
+    return {
+        name: np.arange(start, end)
+        for name, start, end in zip(shapes, ends[:-1], ends[1:], strict=True)
+    }
 
 
 def take_columns(rows: Any, columns: np.ndarray[Any, np.dtype[np.int64]]) -> Any:

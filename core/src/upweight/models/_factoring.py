@@ -11,7 +11,7 @@ from array_api_compat import array_namespace
 
 from upweight.errors import UnsupportedCurvatureError
 from upweight.linalg.gram import Factored, combinations, inner_products
-from upweight.models._blocks import take_columns
+from upweight.models._blocks import parameter_places, take_columns
 from upweight.models._fisher import LayerFactors, exact_directions, layer_factors
 from upweight.models._vectors import FactoredVectors
 from upweight.protocols import SupportsLayers, SupportsOutputGradients
@@ -41,7 +41,7 @@ class Factoring(Generic[A]):
     def __init__(self, objective: Objective[A], batch: Batch[A]) -> None:
         found = _layers(objective, batch)
         self._names = [name for name, layer in found.items() if _stays_factored(layer)]
-        columns = _columns(objective.parameters)
+        columns = parameter_places(objective.parameters)
         kept = [found[name] for name in self._names]
         self._columns = [_columns_of(layer, columns) for layer in kept]
         self.n_factors = sum(
@@ -136,14 +136,6 @@ def _layers(objective: Any, batch: Batch[Any]) -> dict[str, LayerFactors]:
 def _stays_factored(layer: LayerFactors) -> bool:
     (_, t, i), o = layer.inputs.shape, layer.gradients.shape[3]
     return bool(t == 1 or 0 < t * t * (i + o) <= i * o)
-
-
-def _columns(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, np.ndarray[Any, Any]]:
-    ends = np.cumsum([0, *map(math.prod, shapes.values())])
-    return {
-        name: np.arange(start, end)
-        for name, start, end in zip(shapes, ends[:-1], ends[1:], strict=True)
-    }
 
 
 def _columns_of(

@@ -7,7 +7,7 @@ rows of B and a matrix M that needs their inner products only.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from array_api_compat import array_namespace
 
@@ -16,16 +16,6 @@ from upweight.models._diagnostics import Diagnostics
 from upweight.models._factoring import Factoring
 from upweight.models._vectors import FactoredVectors
 from upweight.protocols import InverseCurvature
-
-
-class Dual(Protocol):
-    """What is known of the curvature through inner products."""
-
-    trace: float
-    eigenvalues: Any
-
-    def inverse(self, damping: float) -> InverseCurvature[Any]:
-        """Return M, as an object that multiplies rows (k, N) by it."""
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from upweight.models._data import TrainingData
 from upweight.models._fisher import FisherFactors, FisherMode, LayerFactors, sliced
 from upweight.models._kronecker import DiagonalCurvature, KroneckerCurvature
 from upweight.models._layer_pairs import LayerPairs
+from upweight.models._low_rank import checked_choice
 from upweight.protocols import SupportsLayers
 from upweight.trees import Batch
 
@@ -94,8 +95,8 @@ class EkfacInfluence(LayerPairs[A]):
                 f"EK-FAC needs inputs and output gradients of layers, and "
                 f"{type(objective).__name__} does not give them. Use CgInfluence."
             )
-        _check_option("damping", damping, get_args(Damping))
-        _check_option("uncovered", uncovered, get_args(Uncovered))
+        checked_choice(damping, name="damping", choices=get_args(Damping))
+        checked_choice(uncovered, name="uncovered", choices=get_args(Uncovered))
         if draws < 1:
             raise ValueError(f"`draws` must be at least 1; got {draws!r}.")
         self._relative = damping == "relative"
@@ -214,8 +215,3 @@ def _with_corrected_eigenvalues(
             part = squared_projections(eigen[name], layer.inputs, layer.gradients)
             totals[name] = totals[name] + part if name in totals else part
     return {name: eigen[name].corrected(total / n_samples) for name, total in totals.items()}
-
-
-def _check_option(name: str, value: object, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise ValueError(f"`{name}` must be one of {list(allowed)}; got {value!r}.")
