@@ -7,7 +7,7 @@ import pytest
 from curvatures import Softmax, dense_curvature, dense_factors, problem
 from oracle import gradients, relative_error
 
-from upweight.models import ArnoldiInfluence, CgInfluence, LissaInfluence, _curvature
+from upweight.models import ArnoldiInfluence, CgInfluence, LissaInfluence, _curvature, _data
 
 DAMPING = 0.1
 SAMPLES, ROWS = 30, 7
@@ -85,3 +85,57 @@ def test_other_curvatures_take_no_gradients_of_the_training_samples(method, mode
     model = fitted(method, objective, train, second_order_mode=mode)
     assert np.all(np.isfinite(model.influence_factors(*test)))
     assert objective.samples["gradients"] == ROWS
+
+
+class Linearising(Counting):
+    """Counts the samples whose gradients were linearised, and those that products saw otherwise."""
+
+    suggested = SAMPLES
+
+    def suggested_batch_size(self, batch):
+        return self.suggested
+
+    def hessian_products(self, batch):
+        self.samples["linearised"] += batch[1].shape[0]
+        return lambda rows: Softmax.hessian_product(self, rows, batch)
+
+    def gauss_newton_products(self, batch):
+        self.samples["linearised"] += batch[1].shape[0]
+        return lambda rows: Softmax.gauss_newton_product(self, rows, batch)
+
+    def hessian_product(self, rows, batch):
+        self.samples["afresh"] += batch[1].shape[0]
+        return super().hessian_product(rows, batch)
+
+    def gauss_newton_product(self, rows, batch):
+        self.samples["afresh"] += batch[1].shape[0]
+        return super().gauss_newton_product(rows, batch)
+
+
+@pytest.mark.parametrize("mode", ["hessian", "gauss_newton"])
+def test_a_solve_linearises_the_training_samples_once(method, mode):
+    objective, train, test = problem(kind=Linearising)
+    model = fitted(method, objective, train, second_order_mode=mode)
+    for solves in (1, 2):
+        factors = model.influence_factors(*test)
+        assert objective.samples == {"gradients": solves * ROWS, "linearised": solves * SAMPLES}
+    matrix = dense_curvature(objective, train, mode=mode)
+    expected = dense_factors(matrix, gradients(objective, test), damping=DAMPING)
+    assert relative_error(factors, expected) < 1e-6
+
+
+def test_batches_that_would_not_be_joined_to_one_are_linearised_in_every_step(method):
+    objective, train, test = problem(kind=Linearising)
+    objective.suggested = SAMPLES - 1
+    model = fitted(method, objective, train, second_order_mode="hessian")
+    model.influence_factors(*test)
+    assert objective.samples["linearised"] == 0
+    assert objective.samples["afresh"] > 2 * SAMPLES
+
+
+def test_data_that_is_read_again_is_linearised_in_every_step(method, monkeypatch):
+    objective, train, test = problem(kind=Linearising)
+    monkeypatch.setattr(_data, "KEEP_BYTES", 0)
+    model = fitted(method, objective, train, second_order_mode="hessian")
+    model.influence_factors(*test)
+    assert objective.samples["linearised"] == 0

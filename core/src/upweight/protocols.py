@@ -6,7 +6,7 @@ first axis; a model has p parameters, flattened in its own order; k counts vecto
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, runtime_checkable
 
@@ -68,6 +68,24 @@ class SupportsGaussNewton(Protocol[A]):
 
     def gauss_newton_product(self, rows: A, batch: Batch[A]) -> A:
         """Return the Gauss-Newton matrix of the mean loss of the batch times each row, (k, p)."""
+
+
+@runtime_checkable
+class SupportsLinearisedProducts(Protocol[A]):
+    """An objective that keeps what all products with the curvature of a batch have in common.
+
+    What is kept takes a few times the memory of the activations of the batch, and lives as long as
+    the function that is returned.
+    """
+
+    def hessian_products(self, batch: Batch[A]) -> Callable[[A], A]:
+        """Return `hessian_product` of the batch as a function of the rows."""
+
+    def gauss_newton_products(self, batch: Batch[A]) -> Callable[[A], A]:
+        """Return `gauss_newton_product` of the batch as a function of the rows.
+
+        It is asked for only if the objective supports Gauss-Newton products.
+        """
 
 
 @dataclass(frozen=True)

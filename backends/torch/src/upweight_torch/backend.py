@@ -44,6 +44,7 @@ torch_backend = Backend(
             "SupportsLayers",
             "SupportsOutputGradients",
             "SupportsDenseHessian",
+            "SupportsLinearisedProducts",
             "SuggestsBatchSize",
             "ReportsMemory",
         }

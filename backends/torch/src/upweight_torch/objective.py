@@ -121,15 +121,24 @@ class TorchObjective(SampleGradients):
 
     def hessian_product(self, rows: Tensor, batch: Batch[Tensor]) -> Tensor:
         """Return the Hessian of the mean loss of the batch times each row, (k, p)."""
+        return self.hessian_products(batch)(rows)
+
+    def gauss_newton_product(self, rows: Tensor, batch: Batch[Tensor]) -> Tensor:
+        """Return the Gauss-Newton matrix of the mean loss of the batch times each row, (k, p)."""
+        return self.gauss_newton_products(batch)(rows)
+
+    def hessian_products(self, batch: Batch[Tensor]) -> Callable[[Tensor], Tensor]:
+        """Return `hessian_product` of the batch, whose gradient is linearised once."""
         x, y = self._prepared(batch)
 
         def mean_gradient(free: Parameters) -> Parameters:
             return gradient_of(lambda free: self._losses(free, x, y).mean(), free)
 
-        return flatten(self._pull(mean_gradient, self._free, rows, batch_size(x, y)))
+        pulled = self._linearised(mean_gradient, self._free, batch_size(x, y))
+        return lambda rows: flatten(pulled(rows))
 
-    def gauss_newton_product(self, rows: Tensor, batch: Batch[Tensor]) -> Tensor:
-        """Return the Gauss-Newton matrix of the mean loss of the batch times each row, (k, p)."""
+    def gauss_newton_products(self, batch: Batch[Tensor]) -> Callable[[Tensor], Tensor]:
+        """Return `gauss_newton_product` of the batch, whose outputs are linearised once."""
         x, y = self._prepared(batch)
 
         def forward(free: Parameters) -> Any:
@@ -144,9 +153,8 @@ class TorchObjective(SampleGradients):
             # Jᵀu is linear in u, so that pulling back through it is a product with J.
             _, push, *_ = vjp(pull, nothing)
             _, curve, *_ = vjp(grad(mean_loss), output)
-            return flatten(
-                self._for_rows(lambda row: pull(*curve(*push((row,))))[0], rows, batch_size(x, y))
-            )
+        pulled = self._for_rows(lambda row: pull(*curve(*push((row,))))[0], batch_size(x, y))
+        return lambda rows: flatten(pulled(rows))
 
     def hessian(self, batch: Batch[Tensor]) -> Tensor:
         """Return the Hessian of the mean loss of the batch, (p, p)."""
@@ -188,21 +196,26 @@ class TorchObjective(SampleGradients):
             moved = map_leaves(lambda leaf: value if leaf is varied else leaf, x)
             return gradient_of(lambda free: self._losses(free, moved, y).sum(), self._free)
 
-        mixed: Tensor = self._pull(gradient_at, varied, rows, batch_size(x, y))
+        mixed: Tensor = self._linearised(gradient_at, varied, batch_size(x, y))(rows)
         return mixed
 
-    def _pull(
-        self, gradient_at: Callable[[Any], Parameters], point: Any, rows: Tensor, n: int
-    ) -> Any:
-        """Linearise a map to gradients once, and pull each row back through it."""
+    def _linearised(
+        self, gradient_at: Callable[[Any], Parameters], point: Any, n: int
+    ) -> Callable[[Tensor], Any]:
+        """Linearise a map to gradients once; return what pulls each row back through it."""
         with twice_differentiable_kernels():
             _, pull, *_ = vjp(gradient_at, point)
-            return self._for_rows(lambda row: pull(row)[0], rows, n)
+        return self._for_rows(lambda row: pull(row)[0], n)
 
-    def _for_rows(self, function: Callable[[Parameters], Any], rows: Tensor, n: int) -> Any:
+    def _for_rows(self, function: Callable[[Parameters], Any], n: int) -> Callable[[Tensor], Any]:
         """Map a function that handles n samples over rows, as many at once as memory allows."""
-        at_once = max(1, self._capacity() // n)
-        return vmap(function, chunk_size=at_once)(unflatten(rows.detach(), self._free))
+        mapped = vmap(function, chunk_size=max(1, self._capacity() // n))
+
+        def for_rows(rows: Tensor) -> Any:
+            with twice_differentiable_kernels():
+                return mapped(unflatten(rows.detach(), self._free))
+
+        return for_rows
 
     def _prepared(self, batch: Batch[Tensor]) -> Batch[Tensor]:
         """Check a batch and bring it to the device; the first one is also tried out."""

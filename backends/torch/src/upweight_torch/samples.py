@@ -107,7 +107,7 @@ class SampleGradients(LayeredModel):
         def weighted_gradient(weights: Tensor) -> Parameters:
             return gradient_of(lambda free: weights @ self._losses(free, x, y), self._free)
 
-        products: Tensor = self._pull(weighted_gradient, rows.new_ones(n), rows, n)
+        products: Tensor = self._linearised(weighted_gradient, rows.new_ones(n), n)(rows)
         return products
 
     def _statistics(
@@ -175,7 +175,7 @@ class SampleGradients(LayeredModel):
         """Return the same loss, seen as a function of the named parameters only."""
 
     @abstractmethod
-    def _pull(
-        self, gradient_at: Callable[[Any], Parameters], point: Any, rows: Tensor, n: int
-    ) -> Any:
-        """Linearise a map to gradients once, and pull each row back through it."""
+    def _linearised(
+        self, gradient_at: Callable[[Any], Parameters], point: Any, n: int
+    ) -> Callable[[Tensor], Any]:
+        """Linearise a map to gradients once; return what pulls each row back through it."""

@@ -11,7 +11,13 @@ from array_api_compat import array_namespace, device
 
 from upweight.errors import UnsupportedCurvatureError
 from upweight.influence import SecondOrderMode
-from upweight.protocols import Objective, SupportsDenseHessian, SupportsGaussNewton
+from upweight.protocols import (
+    Objective,
+    SuggestsBatchSize,
+    SupportsDenseHessian,
+    SupportsGaussNewton,
+    SupportsLinearisedProducts,
+)
 from upweight.trees import Batch
 
 if TYPE_CHECKING:
@@ -108,21 +114,37 @@ class CurvatureOperator(Generic[A]):
         """Return the same curvature, ready for many products, which share what they can.
 
         Those with the empirical Fisher share the gradients of all samples, if these take up to
-        `GRADIENT_BYTES`. They live as long as the operator that is returned: for one solve, or one fit.
+        `GRADIENT_BYTES`; the others the linearisation of each batch, if the objective has it and
+        would take all samples as one batch. What is shared lives as long as the operator that is
+        returned: for one solve, or one fit.
         """
-        if self._mode is not SecondOrderMode.EMPIRICAL_FISHER or not self._fits():
+        if not self._fits():
             return self
         other = copy.copy(self)
-        other._kept = [
-            (share, partial(_fisher_product, self.objective.gradients(batch)))
-            for share, batch in self.data
-        ]
+        other._kept = [(share, self._products(batch)) for share, batch in self.data]
         return other
 
     def _product(self, batch: Batch[A], rows: A) -> Any:
         return curvature_product(self.objective, self._mode, rows, batch)
 
+    def _products(self, batch: Batch[A]) -> Callable[[Any], Any]:
+        objective: Any = self.objective
+        if self._mode is SecondOrderMode.EMPIRICAL_FISHER:
+            return partial(_fisher_product, objective.gradients(batch))
+        gauss_newton = self._mode is SecondOrderMode.GAUSS_NEWTON
+        linearised = objective.gauss_newton_products if gauss_newton else objective.hessian_products
+        products: Callable[[Any], Any] = linearised(batch)
+        return products
+
     def _fits(self) -> bool:
-        none: Any = self.objective.zeros(0)
-        numbers: int = self.data.n_samples * none.shape[1]
-        return numbers * self.objective.dtype.itemsize <= GRADIENT_BYTES
+        objective = self.objective
+        if self._mode is SecondOrderMode.EMPIRICAL_FISHER:
+            none: Any = objective.zeros(0)
+            numbers: int = self.data.n_samples * none.shape[1]
+            return numbers * objective.dtype.itemsize <= GRADIENT_BYTES
+        if not self.data.kept or not isinstance(objective, SupportsLinearisedProducts):
+            return False
+        if not isinstance(objective, SuggestsBatchSize):
+            return False
+        _, first = next(iter(self.data))
+        return self.data.n_samples <= objective.suggested_batch_size(first)

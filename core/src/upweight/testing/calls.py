@@ -28,6 +28,10 @@ def calls(problem: Problem) -> dict[str, Call]:
         )
     if problem.claims("SupportsDenseHessian"):
         every["hessian"] = lambda objective, _, batch: objective.hessian(batch)
+    if problem.claims("SupportsLinearisedProducts"):
+        every["hessian_products"] = lambda objective, rows, batch: objective.hessian_products(
+            batch
+        )(rows)
     if problem.claims("SupportsOutputGradients"):
         every["output_gradients"] = _output_gradients
     if problem.claims("SupportsLayers"):

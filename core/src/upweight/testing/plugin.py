@@ -21,6 +21,7 @@ CAPABILITIES = (
     "SupportsLayers",
     "SupportsOutputGradients",
     "SupportsDenseHessian",
+    "SupportsLinearisedProducts",
     "SuggestsBatchSize",
     "ReportsMemory",
 )

@@ -90,6 +90,23 @@ class PrimitivesConformance(Conformance):
         expected = vectors @ oracle.gauss_newton(problem.weights, problem.train[0][rows])
         assert_close(problem.vectors(actual), expected, problem.tolerance)
 
+    @pytest.mark.parametrize("curvature", ["hessian", "gauss_newton"])
+    def test_linearised_products(self, problem: Problem, curvature: str) -> None:
+        problem.need("SupportsLinearisedProducts")
+        if curvature == "gauss_newton":
+            problem.need("SupportsGaussNewton")
+        (x, y), batch = problem.train, problem.batch(problem.train)
+        products = getattr(problem.objective, f"{curvature}_products")(batch)
+        matrix = (
+            oracle.hessian(problem.weights, x, y)
+            if curvature == "hessian"
+            else oracle.gauss_newton(problem.weights, x)
+        )
+        for k in (3, 1, 3):
+            vectors = problem.random_vectors(k)
+            actual = problem.vectors(products(problem.rows(vectors)))
+            assert_close(actual, vectors @ matrix, problem.tolerance)
+
     @SOME_ROWS
     def test_input_gradients(self, problem: Problem, rows: slice, k: int) -> None:
         vectors = problem.random_vectors(k)
