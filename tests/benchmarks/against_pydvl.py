@@ -1,7 +1,7 @@
 """CPU seconds of upweight and of pyDVL for the same influences, and how close both are.
 
-Tanh networks on scikit-learn's digits: fit on 1,500 training samples, then the influences of some
-training samples on some test samples. The libraries take turns, on one thread; what is printed is
+Tanh networks on scikit-learn's digits: fit on 1,500 training samples, then the influences of all of
+them on some test samples. The libraries take turns, on one thread; what is printed is
 the median of the repeats.
 
     python tests/benchmarks/against_pydvl.py --network small --only CG LiSSA
@@ -20,7 +20,7 @@ os.environ["TQDM_DISABLE"] = "1"  # pyDVL's progress bars have no other switch
 
 import numpy as np
 import torch
-from digits import LARGE, SMALL, Problem, trained_network
+from digits import LARGE, SMALL, TRAIN, Problem, trained_network
 from exact import gauss_newton_influences, harmonic_influences, hessian_influences
 from pydvl_field import REGULARIZATION, Contestant, contestants
 from scipy.stats import spearmanr
@@ -46,7 +46,7 @@ def upweight_run(one: Contestant, problem: Problem) -> tuple[float, float, np.nd
     model.fit(problem.train(), progress=False)
     fitted = time.process_time()
     calculator = upweight.SequentialInfluenceCalculator(model, progress=False)
-    lazy = calculator.influences(problem.test(one.rows), problem.train(one.columns))
+    lazy = calculator.influences(problem.test(one.rows), problem.train())
     block = lazy.compute(aggregator=upweight_torch.NestedTorchCatAggregator())
     return fitted - start, time.process_time() - fitted, block.double().numpy()
 
@@ -62,12 +62,12 @@ def pydvl_run(one: Contestant, problem: Problem) -> tuple[float, float, np.ndarr
     model = model.fit(problem.train())
     fitted = time.process_time()
     calculator = pydvl.influence.SequentialInfluenceCalculator(model)
-    test, columns = problem.test(one.rows), problem.train(one.columns)
+    test, train = problem.test(one.rows), problem.train()
     if one.from_factors:
         factors = calculator.influence_factors(test).compute()  # a list, by batches
-        lazy = calculator.influences_from_factors(factors, columns)
+        lazy = calculator.influences_from_factors(factors, train)
     else:
-        lazy = calculator.influences(test, columns)
+        lazy = calculator.influences(test, train)
     block = lazy.compute(aggregator=pydvl.influence.torch.util.NestedTorchCatAggregator())
     seconds = time.process_time() - fitted
     problem.model.zero_grad()  # pyDVL's EK-FAC leaves its gradients there
@@ -78,14 +78,13 @@ RUN = {"upweight": upweight_run, "pyDVL": pydvl_run}
 
 
 def references(problem: Problem, field: list[Contestant]) -> Mapping[str, np.ndarray]:
-    """Return, for each reference that contestants have, the exact influences on the most pairs."""
-    sizes: dict[str, tuple[int, int]] = defaultdict(lambda: (0, 0))
+    """Return, for each reference that contestants have, the exact influences on the most rows."""
+    rows: dict[str, int] = defaultdict(int)
     for one in field:
-        rows, columns = sizes[one.reference]
-        sizes[one.reference] = max(rows, one.compared), max(columns, one.columns)
+        rows[one.reference] = max(rows[one.reference], one.compared)
     exact = {}
-    for name, (rows, columns) in sizes.items():
-        size = {"rows": rows, "columns": columns}
+    for name, most in rows.items():
+        size = {"rows": most, "columns": TRAIN}
         if name == "Hessian":
             exact[name] = hessian_influences(problem, **size, damping=REGULARIZATION)
         elif name == "Gauss-Newton":
@@ -100,11 +99,11 @@ def row_of_table(one: Contestant, runs, exact: np.ndarray, baseline: dict[str, f
     fit, influences = (median(run[part] for run in runs) for part in (0, 1))
     total = median(run[0] + run[1] for run in runs)
     ratio = total / baseline.setdefault(one.name, total)
-    truth, block = exact[: one.compared, : one.columns], runs[0][2][: one.compared]
+    truth, block = exact[: one.compared], runs[0][2][: one.compared]
     error = np.abs(block - truth).max() / np.abs(truth).max()
     ranks = np.mean([spearmanr(a, b).statistic for a, b in zip(block, truth, strict=True)])
     return (
-        f"| {one.name} | {one.library}{one.note} | {one.rows} x {one.columns} | {fit:.2f} "
+        f"| {one.name} | {one.library}{one.note} | {one.rows} x {TRAIN} | {fit:.2f} "
         f"| {influences:.2f} | {total:.2f} | {ratio:.1f} | {len(runs)} | {error:.1e} | {ranks:.4f} |"
     )
 
