@@ -22,8 +22,9 @@ class Counted:
         self.traces += 1
         return jnp.tanh(x @ params["first"]) @ params["last"]
 
-    def objective(self):
-        return JaxObjective(JaxModel(self, self.params), cross_entropy)
+    def objective(self, scale=1.0, **options):
+        params = {name: scale * value for name, value in self.params.items()}
+        return JaxObjective(JaxModel(self, params), cross_entropy, **options)
 
 
 def batch(n, seed=0):
@@ -93,6 +94,52 @@ def test_a_second_fit_of_the_same_model_traces_nothing():
     before = model.traces
     influence.fit([batch(8, 3), batch(8, 4), batch(5, 5)], progress=False)
     assert model.traces == before
+
+
+@pytest.mark.parametrize("trainable", [None, ["last"]], ids=str)
+def test_objectives_of_one_function_and_loss_share_what_is_compiled(trainable):
+    """Values are no part of it, and a restriction is another choice of the same parameters."""
+    model = Counted()
+    first, second = model.objective(), model.objective(2.0, trainable=trainable)
+    first.restrict(trainable or first.parameters).gradients(batch(8))
+    second.suggested_batch_size(batch(8))  # tries the model out, which traces it
+    before = model.traces
+    found = second.gradients(batch(8))
+    assert model.traces == before
+    alone = Counted().objective(2.0, trainable=trainable)
+    np.testing.assert_array_equal(found, alone.gradients(batch(8)))
+
+
+@pytest.mark.parametrize("difference", ["loss", "function", "constant"])
+def test_other_functions_share_nothing(difference):
+    model = Counted()
+    x, y = batch(8)
+
+    def objective(constant, function, loss):
+        params = {**model.params, "constant": constant}
+        return JaxObjective(JaxModel(function, params), loss)
+
+    def apply(params, x):
+        return params["constant"] * model(params, x)
+
+    first = objective(1, apply, cross_entropy)
+    other = {
+        "loss": lambda: objective(1, apply, lambda o, y: 2 * cross_entropy(o, y)),
+        "function": lambda: objective(1, lambda p, x: 2 * apply(p, x), cross_entropy),
+        "constant": lambda: objective(2, apply, cross_entropy),
+    }[difference]()
+    assert np.abs(first.losses((x, y)) - other.losses((x, y))).min() > 1e-3
+
+
+def test_what_is_shared_keeps_no_values():
+    model = Counted()
+    first, second = model.objective(), model.objective(2.0)
+    first.gradients(batch(4))
+    second.gradients(batch(4))
+    value = weakref.ref(first._free["first"])
+    del first
+    gc.collect()
+    assert value() is None
 
 
 def test_a_model_goes_with_its_objective():

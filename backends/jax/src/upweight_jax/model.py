@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -76,6 +77,18 @@ class FunctionalModel:
             return self._call(params, **x)
         return self._call(params, *(x if isinstance(x, tuple | list) else (x,)))
 
+    @property
+    def function(self) -> tuple[object, ...]:
+        """What is equal for models that are the same function of their values, maybe unhashable."""
+        leaves, structure = jax.tree.flatten(self._template)
+        return self._call, structure, *((type(leaf), leaf) for leaf in leaves)
+
+    def without_values(self) -> FunctionalModel:
+        """Return the same function, which keeps no values alive."""
+        bare = copy(self)
+        bare.values = OrderedDict()
+        return bare
+
     def selected(self, trainable: Trainable | None) -> Parameters:
         """Return the parameters that influences are taken over.
 
@@ -141,10 +154,10 @@ class _Applied:
     """The call of a linen module, from its parameters and its other collections."""
 
     module: Any
-    rest: Mapping[str, Any]
+    rest: tuple[tuple[str, Any], ...]
 
     def __call__(self, params: Any, *args: Any, **kwargs: Any) -> Any:
-        return self.module.apply({**self.rest, "params": params}, *args, **kwargs)
+        return self.module.apply({**dict(self.rest), "params": params}, *args, **kwargs)
 
 
 def _opened(model: Any) -> tuple[Callable[..., Any], Any]:
@@ -162,10 +175,10 @@ def _opened(model: Any) -> tuple[Callable[..., Any], Any]:
             snapshot = nnx.clone(model)
             snapshot.eval()
             graph, params, *rest = nnx.split(snapshot, nnx.Param, ...)
-            return _Merged(graph, tuple(rest)), params
+            return _Merged(graph, tuple(state for state in rest if jax.tree.leaves(state))), params
         case "linen":
             module, variables = model[0], model[1]
-            others = {name: value for name, value in variables.items() if name != "params"}
+            others = tuple((name, value) for name, value in variables.items() if name != "params")
             return _Applied(module, others), variables.get("params", {})
     raise TypeError(
         "The model must be an Equinox module, a Flax nnx module, a pair (module, variables) of Flax "
