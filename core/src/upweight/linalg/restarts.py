@@ -130,7 +130,19 @@ def norms(rows: Array) -> Array:
 
 def where(mask: Array) -> Array:
     """Return the positions at which a mask is true."""
-    return array_namespace(mask).nonzero(mask)[0]
+    true, _ = partition(mask)
+    return true
+
+
+def partition(mask: Array) -> tuple[Array, Array]:
+    """Return the positions at which a mask is true, and those at which it is false.
+
+    By sorting: where arrays are compiled for each shape, a search for them takes many programs.
+    """
+    xp = array_namespace(mask)
+    numbers = xp.astype(mask, xp.int8)
+    order, count = xp.argsort(-numbers, stable=True), int(xp.sum(numbers))
+    return order[:count], order[count:]
 
 
 def _identity(rows: Array) -> Array:
