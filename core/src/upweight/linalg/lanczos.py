@@ -87,7 +87,10 @@ def lanczos(
     values, columns = np.linalg.eigh(np.diag(diagonal) + np.diag(off, 1) + np.diag(off, -1))
     order = np.argsort(-np.abs(values), kind="stable")
     return KrylovSubspace(
-        xp.concat(stacks), values[order], columns.T[order, :], beside[-1] * np.abs(columns[-1, order])
+        xp.concat(stacks),
+        values[order],
+        columns.T[order, :],
+        beside[-1] * np.abs(columns[-1, order]),
     )
 
 
