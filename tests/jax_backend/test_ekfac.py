@@ -9,7 +9,7 @@ import upweight_jax
 
 
 def test_exact_eigenvalues_are_the_diagonal_of_the_dense_fisher():
-    """The network has convolutions, one of them in use twice."""
+    """The network has a convolution, and a layer that is used twice."""
     network, train = STRIDED.network(), STRIDED.batch(5)
     dense = network.gauss_newton(*train)
     model = fitted("EkfacInfluence", STRIDED, train, fisher="exact")
