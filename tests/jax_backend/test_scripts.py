@@ -1,5 +1,7 @@
 """Jobs that the conformance kit does not try: batches in NumPy, and worker processes of Dask."""
 
+import threading
+
 import dask
 import dask.array as da
 import jax.numpy as jnp
@@ -10,7 +12,15 @@ from distributed import Client, LocalCluster
 from flax import nnx
 
 from upweight import DaskInfluenceCalculator, SequentialInfluenceCalculator
-from upweight_jax import CgInfluence, JaxNumpyConverter, NestedJaxCatAggregator, cross_entropy
+from upweight.errors import ModelError
+from upweight_jax import (
+    CgInfluence,
+    GradientInfluence,
+    JaxModel,
+    JaxNumpyConverter,
+    NestedJaxCatAggregator,
+    cross_entropy,
+)
 
 MODES = ["up", "perturbation"]
 
@@ -83,3 +93,16 @@ def test_dask_on_worker_processes_into_zarr(fitted, data, expected, mode, client
     influences = calculator.influences(*dask_arrays(data), mode=mode)
     influences.to_zarr(str(tmp_path / "influences"))
     assert_close(zarr.open_array(str(tmp_path / "influences"), mode="r")[:], expected[mode])
+
+
+def test_a_model_that_cannot_be_sent_is_refused_with_what_it_holds(client, data):
+    lock = threading.Lock()
+
+    def apply(params, x):
+        with lock:
+            return x @ params["w"]
+
+    model = GradientInfluence(JaxModel(apply, {"w": np.ones((4, 3), "float32")}), cross_entropy)
+    model.fit(batches(data[0], 40), progress=False)
+    with pytest.raises(ModelError, match=r"worker processes.*cannot pickle '_thread.lock' object"):
+        DaskInfluenceCalculator(model, JaxNumpyConverter(), client=client)
