@@ -33,4 +33,5 @@ def reference(weights: Mapping[str, NDArray[Any]]) -> tuple[JaxModel, Loss, tupl
 
 def _network(params: Any, x: jax.Array) -> jax.Array:
     hidden = jnp.tanh(x @ params["hidden"]["weight"] + params["hidden"]["bias"])
-    return hidden @ params["head"]["weight"] + params["head"]["bias"]
+    outputs: jax.Array = hidden @ params["head"]["weight"] + params["head"]["bias"]
+    return outputs
