@@ -50,7 +50,11 @@ class Case:
         return cast(self.make(), dtype)
 
     def objective(self, dtype="float64", loss=cross_entropy, **options):
-        return JaxObjective(self.model(dtype), loss, **options)
+        """Return an objective, kept so that the tests share what is compiled for it."""
+        key = self.name, dtype, loss, str(options)
+        if key not in _OBJECTIVES:
+            _OBJECTIVES[key] = JaxObjective(self.model(dtype), loss, **options)
+        return _OBJECTIVES[key]
 
     def network(self):
         """Return the oracle."""
@@ -64,6 +68,9 @@ class Case:
             lambda leaf: leaf.astype(dtype) if leaf.dtype.kind == "f" else leaf, self.inputs(rng, n)
         )
         return x, rng.integers(0, CLASSES, n)
+
+
+_OBJECTIVES = {}
 
 
 def cast(model, dtype):

@@ -1,4 +1,6 @@
-"""The main jobs from end to end: batch after batch, and on Dask, each into Zarr."""
+"""Jobs that the conformance kit does not try: batches in NumPy, and worker processes of Dask."""
+
+import threading
 
 import dask
 import dask.array as da
@@ -9,14 +11,12 @@ import zarr
 from distributed import Client, LocalCluster
 from flax import nnx
 
-from upweight import (
-    DaskInfluenceCalculator,
-    DisableClientSingleThreadCheck,
-    SequentialInfluenceCalculator,
-)
+from upweight import DaskInfluenceCalculator, SequentialInfluenceCalculator
+from upweight.errors import ModelError
 from upweight_jax import (
     CgInfluence,
-    JaxCatAggregator,
+    GradientInfluence,
+    JaxModel,
     JaxNumpyConverter,
     NestedJaxCatAggregator,
     cross_entropy,
@@ -81,44 +81,10 @@ def assert_close(value, expected):
     np.testing.assert_allclose(value, expected, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_batch_after_batch(fitted, data, expected, mode):
-    train, test = data
-    lazy = SequentialInfluenceCalculator(fitted).influences(
-        batches(test, 10), batches(train, 16), mode=mode
-    )
-    assert_close(lazy.compute(aggregator=NestedJaxCatAggregator()), expected[mode])
-
-
-@pytest.mark.parametrize("mode", MODES)
-def test_batch_after_batch_into_zarr(fitted, data, expected, mode, tmp_path):
-    train, test = data
-    lazy = SequentialInfluenceCalculator(fitted).influences(
-        batches(test, 10), batches(train, 16), mode=mode
-    )
-    lazy.to_zarr(str(tmp_path / "influences"), JaxNumpyConverter())
-    assert_close(zarr.open_array(str(tmp_path / "influences"), mode="r")[:], expected[mode])
-
-
 def test_numpy_batches_will_do(fitted, data, expected):
     train, test = data
     lazy = SequentialInfluenceCalculator(fitted).influences([test], [train])
     assert_close(lazy.compute(aggregator=NestedJaxCatAggregator()), expected["up"])
-
-
-def test_factors_are_one_row_a_test_sample(fitted, data):
-    factors = SequentialInfluenceCalculator(fitted).influence_factors(batches(data[1], 10))
-    assert factors.compute(JaxCatAggregator()).shape == (15, fitted.n_parameters)
-
-
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("scheduler", ["synchronous", "threads"])
-def test_dask_without_a_client(fitted, data, expected, mode, scheduler):
-    calculator = DaskInfluenceCalculator(
-        fitted, JaxNumpyConverter(), DisableClientSingleThreadCheck
-    )
-    lazy = calculator.influences(*dask_arrays(data), mode=mode)
-    assert_close(lazy.compute(scheduler=scheduler), expected[mode])
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -127,3 +93,16 @@ def test_dask_on_worker_processes_into_zarr(fitted, data, expected, mode, client
     influences = calculator.influences(*dask_arrays(data), mode=mode)
     influences.to_zarr(str(tmp_path / "influences"))
     assert_close(zarr.open_array(str(tmp_path / "influences"), mode="r")[:], expected[mode])
+
+
+def test_a_model_that_cannot_be_sent_is_refused_with_what_it_holds(client, data):
+    lock = threading.Lock()
+
+    def apply(params, x):
+        with lock:
+            return x @ params["w"]
+
+    model = GradientInfluence(JaxModel(apply, {"w": np.ones((4, 3), "float32")}), cross_entropy)
+    model.fit(batches(data[0], 40), progress=False)
+    with pytest.raises(ModelError, match=r"worker processes.*cannot pickle '_thread.lock' object"):
+        DaskInfluenceCalculator(model, JaxNumpyConverter(), client=client)

@@ -17,6 +17,7 @@ from upweight_jax.influence import (
     NystroemSketchInfluence,
 )
 from upweight_jax.objective import JaxObjective
+from upweight_jax.reference import reference
 
 jax_backend = Backend(
     name="jax",
@@ -46,4 +47,5 @@ jax_backend = Backend(
             "ReportsMemory",
         }
     ),
+    reference=reference,
 )

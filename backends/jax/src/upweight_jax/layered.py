@@ -96,8 +96,9 @@ class LayeredModel(ABC):
         return self._compiled.problem
 
     def _fixed(self) -> Parameters:
-        values = self._problem.model.values
-        return OrderedDict((name, v) for name, v in values.items() if name not in self._free)
+        model = self._problem.model
+        frozen = ((name, v) for name, v in model.values.items() if name not in self._free)
+        return OrderedDict([*frozen, *model.constants.items()])
 
     @abstractmethod
     def _prepared(self, batch: Batch[Array]) -> Batch[Array]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -52,8 +53,9 @@ class FunctionalModel:
     """
 
     def __init__(self, model: object) -> None:
-        self._call, tree = _opened(model)
+        self._call, tree, rest = _opened(model)
         self.values: Parameters = OrderedDict()
+        self.constants: Parameters = OrderedDict()
 
         def emptied(path: tuple[Any, ...], leaf: Any) -> Any:
             if not _is_floating(leaf):
@@ -64,17 +66,39 @@ class FunctionalModel:
             self.values[name] = jnp.array(leaf)
             return _Place(name)
 
-        self._template = jax.tree_util.tree_map_with_path(emptied, tree)
+        def set_aside(leaf: Any) -> Any:
+            if not isinstance(leaf, jax.Array | np.ndarray):
+                return leaf
+            name = f"constant {len(self.constants)}"  # no name in Flax has a space
+            self.constants[name] = jnp.array(leaf)
+            return _Place(name)
+
+        self._template = (
+            jax.tree_util.tree_map_with_path(emptied, tree),
+            jax.tree.map(set_aside, rest),
+        )
         self._double = any(value.dtype == np.float64 for value in self.values.values())
 
     def __call__(self, values: Mapping[str, jax.Array], x: Tree[jax.Array]) -> Any:
-        """Return the output of the model for a batch of inputs."""
-        params = jax.tree.map(
+        """Return the output of the model for a batch of inputs, given values and constants."""
+        params, rest = jax.tree.map(
             lambda leaf: values[leaf.name] if isinstance(leaf, _Place) else leaf, self._template
         )
         if isinstance(x, Mapping):
-            return self._call(params, **x)
-        return self._call(params, *(x if isinstance(x, tuple | list) else (x,)))
+            return self._call(params, rest, **x)
+        return self._call(params, rest, *(x if isinstance(x, tuple | list) else (x,)))
+
+    @property
+    def function(self) -> tuple[object, ...]:
+        """What is equal for models that are the same function of their values, maybe unhashable."""
+        leaves, structure = jax.tree.flatten(self._template)
+        return self._call, structure, *((type(leaf), leaf) for leaf in leaves)
+
+    def without_values(self) -> FunctionalModel:
+        """Return the same function, which keeps no values alive."""
+        bare = copy(self)
+        bare.values, bare.constants = OrderedDict(), OrderedDict()
+        return bare
 
     def selected(self, trainable: Trainable | None) -> Parameters:
         """Return the parameters that influences are taken over.
@@ -116,10 +140,20 @@ class _Place:
 
 
 @dataclass(frozen=True)
+class _Plain:
+    """The call of a `JaxModel`."""
+
+    apply: Callable[..., Any]
+
+    def __call__(self, params: Any, _: Any, *args: Any, **kwargs: Any) -> Any:
+        return self.apply(params, *args, **kwargs)
+
+
+@dataclass(frozen=True)
 class _PerSample:
     """The call of an Equinox module, which takes one sample."""
 
-    def __call__(self, module: Any, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, module: Any, _: Any, *args: Any, **kwargs: Any) -> Any:
         return jax.vmap(module)(*args, **kwargs)
 
 
@@ -128,12 +162,11 @@ class _Merged:
     """The call of an nnx module, from its parameters and the rest of its state."""
 
     graph: Any
-    rest: tuple[Any, ...]
 
-    def __call__(self, params: Any, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, params: Any, rest: Any, *args: Any, **kwargs: Any) -> Any:
         from flax import nnx
 
-        return nnx.merge(self.graph, params, *self.rest)(*args, **kwargs)
+        return nnx.merge(self.graph, params, *rest)(*args, **kwargs)
 
 
 @dataclass(frozen=True)
@@ -141,32 +174,31 @@ class _Applied:
     """The call of a linen module, from its parameters and its other collections."""
 
     module: Any
-    rest: Mapping[str, Any]
 
-    def __call__(self, params: Any, *args: Any, **kwargs: Any) -> Any:
-        return self.module.apply({**self.rest, "params": params}, *args, **kwargs)
+    def __call__(self, params: Any, rest: Any, *args: Any, **kwargs: Any) -> Any:
+        return self.module.apply({**rest, "params": params}, *args, **kwargs)
 
 
-def _opened(model: Any) -> tuple[Callable[..., Any], Any]:
-    """Return a function of parameters and inputs, and the parameters as a pytree."""
+def _opened(model: Any) -> tuple[Callable[..., Any], Any, Any]:
+    """Return a function of parameters, constants and inputs, and the first two as pytrees."""
     match kind_of(model):
         case "plain":
-            return model.apply, model.params
+            return _Plain(model.apply), model.params, ()
         case "equinox":
             import equinox
 
-            return _PerSample(), equinox.nn.inference_mode(model)
+            return _PerSample(), equinox.nn.inference_mode(model), ()
         case "nnx":
             from flax import nnx
 
             snapshot = nnx.clone(model)
             snapshot.eval()
             graph, params, *rest = nnx.split(snapshot, nnx.Param, ...)
-            return _Merged(graph, tuple(rest)), params
+            return _Merged(graph), params, tuple(rest)
         case "linen":
             module, variables = model[0], model[1]
             others = {name: value for name, value in variables.items() if name != "params"}
-            return _Applied(module, others), variables.get("params", {})
+            return _Applied(module), variables.get("params", {}), others
     raise TypeError(
         "The model must be an Equinox module, a Flax nnx module, a pair (module, variables) of Flax "
         f"linen, or JaxModel(apply, params); got {type(model).__name__!r}."

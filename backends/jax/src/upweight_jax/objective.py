@@ -33,8 +33,8 @@ Array = jax.Array
 class JaxObjective(LayeredModel):
     """The mean loss of a JAX model at its present parameters.
 
-    Every derivative is compiled by `jax.jit` for each shape of a batch, and kept as long as this
-    object. The number of rows is padded to a power of two, so that few numbers are compiled for.
+    Every derivative is compiled by `jax.jit` for each shape of a batch, and kept as long as an
+    objective of the same function and loss lives. The number of rows is padded to a power of two, so that few numbers are compiled for.
 
     Args:
         model: A `JaxModel`, an Equinox module, a Flax nnx module, or a pair of a Flax linen module

@@ -9,7 +9,7 @@ from uuid import uuid4
 from upweight.calculators._checks import bytes_of, check_fitted
 from upweight.calculators._chunks import check_chunks, check_factor_chunks, merged_chunks
 from upweight.calculators._factors import Factors
-from upweight.errors import ThreadSafetyViolationError
+from upweight.errors import ModelError, ThreadSafetyViolationError
 from upweight.influence import (
     InfluenceFunctionModel,
     InfluenceMode,
@@ -50,6 +50,7 @@ class DaskInfluenceCalculator(Generic[A]):
     Raises:
         NotFittedError: the model is not fitted.
         TypeError: `client` is something else.
+        ModelError: the model cannot be pickled, and workers are other processes.
         ThreadSafetyViolationError: the model is not thread-safe, and a worker has several threads.
     """
 
@@ -80,7 +81,15 @@ class DaskInfluenceCalculator(Generic[A]):
         connected = _checked_client(client)
         if not influence_function_model.is_thread_safe:
             _check_single_threaded(connected)
-        self._model = connected.scatter(influence_function_model, broadcast=True, hash=False)
+        try:
+            self._model = connected.scatter(influence_function_model, broadcast=True, hash=False)
+        except TypeError as error:
+            raise ModelError(
+                "The model cannot be sent to the worker processes, because something that it or its "
+                f"loss refers to cannot be pickled: {error.__cause__ or error}. Make that inside of "
+                "the function that uses it, define model and loss in a module that the workers can "
+                "import, or use threads: `Client(processes=False)`."
+            ) from error
 
     def influence_factors(self, x: DaskTree, y: DaskTree) -> da.Array:
         """Return the influence factors of all samples, lazily.

@@ -10,8 +10,8 @@ from upweight.linalg.restarts import (
     Descent,
     Product,
     norms,
+    partition,
     solve_with_restarts,
-    where,
 )
 
 
@@ -76,7 +76,7 @@ def _descend(
         sizes = norms(r)
         done = (sizes <= tolerances) | ~xp.isfinite(sizes) | (budget <= step) | (curvature <= 0)
         if bool(xp.any(done)):
-            finished, going = where(done), where(~done)
+            finished, going = partition(done)
             steps = xp.full_like(budget, step)
             left.append(tuple(xp.take(a, finished, axis=0) for a in (index, x, steps, curvature)))
             if going.shape[0] == 0:

@@ -64,16 +64,17 @@ def lanczos(
     """
     xp = array_namespace(like)
     tiny = BREAKDOWN * float(xp.finfo(like.dtype).eps)
-    basis = like[:0, :]
+    stacks: list[Array] = []
     diagonal: list[float] = []
     beside: list[float] = []
     following, scale = gaussian_rows(rng, like, 1), 0.0
     for _ in range(min(dimension, like.shape[1])):
-        row = _orthogonal(following, basis)
-        basis = xp.concat([basis, row / xp.linalg.vector_norm(row)])
-        image = product(basis[-1:, :])
-        alpha = float(xp.sum(basis[-1, :] * image[0, :]))
-        remainder = _orthogonal(image, basis)
+        row = _orthogonal(following, stacks)
+        row = row / xp.linalg.vector_norm(row)
+        stacks = _stacked(stacks, row)
+        image = product(row)
+        alpha = float(xp.sum(row * image))
+        remainder = _orthogonal(image, stacks)
         beta = float(xp.linalg.vector_norm(remainder))
         scale = max(scale, abs(alpha), beta)
         if beta > tiny * scale:
@@ -86,13 +87,28 @@ def lanczos(
     values, columns = np.linalg.eigh(np.diag(diagonal) + np.diag(off, 1) + np.diag(off, -1))
     order = np.argsort(-np.abs(values), kind="stable")
     return KrylovSubspace(
-        basis, values[order], columns.T[order, :], beside[-1] * np.abs(columns[-1, order])
+        xp.concat(stacks),
+        values[order],
+        columns.T[order, :],
+        beside[-1] * np.abs(columns[-1, order]),
     )
 
 
-def _orthogonal(row: Array, basis: Array) -> Array:
-    """Return the row less its parts along the basis, (1, p)."""
+def _stacked(stacks: list[Array], row: Array) -> list[Array]:
+    """Return the stacks with one row more, (1, p).
+
+    Their heights are powers of two, each smaller than the one before: few rows are copied, and
+    there are few shapes to compile for.
+    """
+    *others, last = [*stacks, row]
+    while others and others[-1].shape[0] == last.shape[0]:
+        last = array_namespace(row).concat([others.pop(), last])
+    return [*others, last]
+
+
+def _orthogonal(row: Array, stacks: list[Array]) -> Array:
+    """Return the row less its parts along the orthonormal rows of the stacks, (1, p)."""
     xp = array_namespace(row)
-    for _ in range(2):  # the first pass leaves rounding of the size of what it took away
-        row = row - (row @ xp.matrix_transpose(basis)) @ basis
+    for stack in [*stacks, *stacks]:  # the first pass leaves rounding of the size of what it took
+        row = row - (row @ xp.matrix_transpose(stack)) @ stack
     return row

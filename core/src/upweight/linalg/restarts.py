@@ -93,7 +93,7 @@ def solve_with_restarts(
     while active.shape[0] > 0:
 
         def of_active(array: Array, index: Array = active) -> Array:
-            return xp.take(array, index, axis=0)
+            return _taken(array, index)
 
         before = of_active(residual)
         # Beyond the precision of the numbers, the residual of the recursion falls without meaning.
@@ -130,15 +130,36 @@ def norms(rows: Array) -> Array:
 
 def where(mask: Array) -> Array:
     """Return the positions at which a mask is true."""
-    return array_namespace(mask).nonzero(mask)[0]
+    true, _ = partition(mask)
+    return true
+
+
+def partition(mask: Array) -> tuple[Array, Array]:
+    """Return the positions at which a mask is true, and those at which it is false.
+
+    By sorting: where arrays are compiled for each shape, a search for them takes many programs.
+    """
+    xp = array_namespace(mask)
+    numbers = xp.astype(mask, xp.int8)
+    order, count = xp.argsort(-numbers, stable=True), int(xp.sum(numbers))
+    return order[:count], order[count:]
 
 
 def _identity(rows: Array) -> Array:
     return rows
 
 
+def _taken(array: Array, index: Array) -> Array:
+    """Return the entries at the positions `index`, which rise."""
+    if index.shape[0] == array.shape[0]:  # all of them
+        return array
+    return array_namespace(array).take(array, index, axis=0)
+
+
 def _put(target: Array, index: Array, values: Array) -> Array:
-    """Return `target` with `values` at the positions `index`, which are distinct."""
+    """Return `target` with `values` at the positions `index`, which rise."""
+    if index.shape[0] == target.shape[0]:
+        return values
     xp = array_namespace(target, values)
     everywhere = xp.arange(target.shape[0], device=device(target))
     hit = everywhere[:, None] == index[None, :]

@@ -38,8 +38,9 @@ def warn_if_missed(solution: Any, *, block: str, maxiter: int) -> None:
         block: Name of the block.
         maxiter: Most steps that a row was allowed.
     """
-    told = zip(solution.steps, solution.residuals, solution.converged, strict=True)
-    missed = [(int(steps), float(residual)) for steps, residual, done in told if not bool(done)]
+    steps_taken, residuals = integers_in(solution.steps), numbers_in(solution.residuals)
+    told = zip(steps_taken, residuals, integers_in(solution.converged), strict=True)
+    missed = [(steps, residual) for steps, residual, converged in told if not converged]
     if not missed:
         return
     steps, residual = max(steps for steps, _ in missed), max(residual for _, residual in missed)
@@ -51,3 +52,16 @@ def warn_if_missed(solution: Any, *, block: str, maxiter: int) -> None:
         ConvergenceWarning,
         stacklevel=6,
     )
+
+
+def numbers_in(values: Any) -> tuple[float, ...]:
+    """Return real numbers (k,) as those of Python.
+
+    By index: a framework that compiles would compile an iteration for each k.
+    """
+    return tuple(float(values[i]) for i in range(values.shape[0]))
+
+
+def integers_in(values: Any) -> tuple[int, ...]:
+    """Return integers or truth values (k,) as integers of Python."""
+    return tuple(int(values[i]) for i in range(values.shape[0]))

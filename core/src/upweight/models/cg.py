@@ -17,7 +17,7 @@ from upweight.linalg.cg import conjugate_gradients
 from upweight.models._base import CurvatureInfluence, FittedCurvature
 from upweight.models._curvature import CurvatureOperator
 from upweight.models._data import TrainingData
-from upweight.models._diagnostics import Diagnostics, warn_if_missed
+from upweight.models._diagnostics import Diagnostics, integers_in, numbers_in, warn_if_missed
 from upweight.models.preconditioners import Preconditioner
 from upweight.trees import Batch
 
@@ -165,8 +165,8 @@ class CgInverse:
         lowest = float(array_namespace(rows).min(solution.curvatures))
         self.diagnostics = Diagnostics(
             time.perf_counter() - start,
-            steps=tuple(map(int, solution.steps)),
-            residuals=tuple(map(float, solution.residuals)),
+            steps=integers_in(solution.steps),
+            residuals=numbers_in(solution.residuals),
             smallest_eigenvalue=lowest - self._damping,
         )
         if lowest <= 0:

@@ -19,7 +19,7 @@ from upweight.models._base import CurvatureInfluence, FittedCurvature
 from upweight.models._batches import BatchCurvatures
 from upweight.models._curvature import CurvatureOperator
 from upweight.models._data import TrainingData
-from upweight.models._diagnostics import Diagnostics, warn_if_missed
+from upweight.models._diagnostics import Diagnostics, integers_in, numbers_in, warn_if_missed
 from upweight.trees import Batch
 
 if TYPE_CHECKING:
@@ -192,8 +192,8 @@ class LissaInverse:
             raise self._explanation(scale, error.direction) from error
         self.diagnostics = Diagnostics(
             time.perf_counter() - start,
-            steps=tuple(map(int, solution.steps)),
-            residuals=tuple(map(float, solution.residuals)),
+            steps=integers_in(solution.steps),
+            residuals=numbers_in(solution.residuals),
         )
         warn_if_missed(solution, block=self._curvature.block, maxiter=options.maxiter)
         return solution.value

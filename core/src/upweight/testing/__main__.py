@@ -7,7 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-from upweight.errors import BackendError
+from upweight.errors import UpweightError
 from upweight.testing.report import GROUPS
 from upweight.testing.running import run
 
@@ -27,7 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         report = run(options.backend, options.group or GROUPS)
-    except BackendError as error:
+    except UpweightError as error:
         sys.stderr.write(f"{error}\n")
         return 1
     if options.json is not None:

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from upweight.errors import UpweightError
 from upweight.plugins import GROUP as ENTRY_POINTS
 from upweight.plugins import get_backend
 from upweight.testing.conformance import BackendConformance
+from upweight.testing.reference import reference_weights
 from upweight.testing.report import GROUPS, Recorder, Report
 
 #: The test file that pytest collects.
@@ -51,9 +53,11 @@ def run(name: str, groups: Sequence[str] = GROUPS) -> Report:
 
     Raises:
         BackendError: the backend is not installed, or is broken.
+        UpweightError: the backend refuses one of its types, as its framework is set.
     """
     author = author_of(name)
     backend = get_backend(author.backend)
+    _try_out(author)
     recorder = Recorder(tuple(groups))
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
@@ -73,6 +77,17 @@ def run(name: str, groups: Sequence[str] = GROUPS) -> Report:
         results=tuple(recorder.results),
         seconds=time.perf_counter() - start,
     )
+
+
+def _try_out(author: type[BackendConformance]) -> None:
+    """Build the reference problem in each type, so that a refusal is said once, and not by each test."""
+    for dtype in author.dtypes:
+        try:
+            author().build(reference_weights(dtype))
+        except UpweightError:
+            raise
+        except Exception:  # what else goes wrong is for the tests to find
+            return
 
 
 def _distribution(name: str) -> str:

@@ -1,0 +1,36 @@
+"""The JAX backend conforms, and the page of what is supported says what the kit found."""
+
+import subprocess
+import sys
+from importlib.metadata import entry_points
+
+import pytest
+from conformance import support_page
+
+from upweight.testing.running import run
+
+if not entry_points(group="upweight.backends", name="jax"):
+    pytest.skip("upweight-jax is not installed, only on the path", allow_module_level=True)
+
+
+@pytest.fixture(scope="module")
+def report():
+    return run("jax_backend.author:JaxAuthor")
+
+
+def test_the_jax_backend_conforms(report):
+    assert report.conforms, report.as_text()
+    others = {result.reason for result in report.results if result.outcome != "passed"}
+    assert others == {"jax does not claim SupportsDenseHessian"}, report.as_text()
+
+
+def test_the_page_of_what_is_supported_is_what_the_kit_finds(report, tmp_path):
+    support_page.assert_says(report, tmp_path)
+
+
+def test_in_single_precision_the_kit_says_what_to_set():
+    command = [sys.executable, "-m", "upweight.testing", "jax", "--group", "primitives"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert "JAX_ENABLE_X64=1" in ended.stderr
+    assert len(ended.stderr.splitlines()) == 1
