@@ -4,14 +4,14 @@ from collections import OrderedDict
 from functools import cache
 
 import jax.numpy as jnp
+
+from upweight.testing.problem import problem_of
+from upweight.testing.reference import LAYERS, reference_weights
 from upweight_autograd.backend import autograd_backend
 from upweight_jax import JaxModel
 from upweight_jax.backend import jax_backend
 from upweight_jax.losses import cross_entropy
 from upweight_torch.backend import torch_backend
-
-from upweight.testing.problem import problem_of
-from upweight.testing.reference import LAYERS, reference_weights
 
 
 def apply(params, x):
