@@ -124,10 +124,12 @@ def jax(session: nox.Session) -> None:
 
 @nox.session
 def both(session: nox.Session) -> None:
-    """Test that both backends can be installed side by side."""
-    install(session, *TORCH, *JAX, *GROUPS["jax"], group="test")
-    tests = ["tests/jax_backend/test_plugin.py", "tests/torch_backend/test_plugin.py"]
-    run_tests(session, "tests/plugins", *tests, *Path("tests").glob("test_*.py"))
+    """Test that the backends stand side by side, and give the same numbers."""
+    editable = [*TORCH, *JAX, "--editable", f"./{EXAMPLE_BACKEND}"]
+    install(session, *editable, *GROUPS["jax"], group="test")
+    plugins = [f"tests/{backend}_backend/test_plugin.py" for backend in ("jax", "torch")]
+    tests = ["tests/plugins", *plugins, *Path("tests").glob("test_*.py")]
+    run_tests(session, "--dist", "loadgroup", "tests/agreement", *tests)
 
 
 @nox.session
