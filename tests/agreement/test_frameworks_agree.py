@@ -67,19 +67,19 @@ def fitted(framework, name):
 
 def factors(framework, name):
     here = problem(framework)
-    return here.vectors(fitted(framework, name).influence_factors(*tested(here)))
+    return here.vectors(fitted(framework, name).influence_factors(*asked(here)))
 
 
 def self_influences(framework, name):
     here = problem(framework)
-    return here.numpy(fitted(framework, name).self_influences(*tested(here)))
+    return here.numpy(fitted(framework, name).self_influences(*asked(here)))
 
 
 @cache
 def sequential(framework, name, mode):
     here = problem(framework)
     calculator = SequentialInfluenceCalculator(fitted(framework, name), progress=False)
-    lazy = calculator.influences([tested(here)], batches(here, here.train), mode)
+    lazy = calculator.influences([asked(here)], batches(here, here.train), mode)
     return here.numpy(lazy.compute(here.backend.nested_aggregator()))
 
 
@@ -94,7 +94,7 @@ def on_dask(framework, name, mode):
     return lazy.compute(scheduler="synchronous")
 
 
-def tested(here):
+def asked(here):
     return batches(here, here.test)[0]
 
 

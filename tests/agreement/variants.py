@@ -54,8 +54,7 @@ VARIANTS = {
     "block CG, Nyström": cg(
         0.1, **FISHER, solver="block", preconditioner=models.NystroemPreconditioner(rank=5)
     ),
-    "LiSSA": damped("lissa", 4.0, rtol=1e-10),
-    "LiSSA, Gauss-Newton": damped("lissa", 4.0, rtol=1e-10, **GAUSS_NEWTON, repeats=2),
+    "LiSSA": damped("lissa", 10.0, rtol=1e-10, repeats=2),
     "Arnoldi": damped("arnoldi", 0.5, rank=3, krylov_dimension=5),
     "Arnoldi, dropped": damped(
         "arnoldi", 0.1, rank=3, krylov_dimension=5, outside="dropped", **GAUSS_NEWTON
