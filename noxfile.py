@@ -16,7 +16,7 @@ nox.options.download_python = "never"
 nox.options.error_on_missing_interpreters = False
 # The session with the most tests comes last, so that its summary closes the output.
 nox.options.sessions = [
-    *("lint", "types", "imports", "core", "build", "third_party"),
+    *("lint", "types", "imports", "core", "build", "third_party", "minimums"),
     *("docs", "example", "example_jax", "both", "jax", "torch"),
 ]
 
@@ -30,6 +30,8 @@ BENCHMARKS = [
 CORE = ["--editable", "./core"]
 TORCH = [*CORE, "--editable", "./backends/torch"]
 JAX = [*CORE, "--editable", "./backends/jax"]
+#: What a lowest version is tested of.
+LOWEST = {"array-api-compat", "dask", "distributed", "fsspec", "numpy", "psutil", "tqdm", "zarr"}
 EXAMPLE_BACKEND = Path("tests/example_backend")
 
 
@@ -106,6 +108,19 @@ def core(session: nox.Session) -> None:
     # What the array standard allows does not depend on Python: once is enough.
     once = [] if session.python == PYTHONS[0] else ["-k", "not array_api_strict"]
     run_tests(session, *tests, *once)
+
+
+@nox.session(python=PYTHONS[0], venv_backend="uv")
+def minimums(session: nox.Session) -> None:
+    """Test core with the lowest versions that it declares."""
+    session.install("--resolution", "lowest-direct", *CORE)
+    lowest = session.run("uv", "pip", "freeze", "--exclude-editable", silent=True)
+    # What the tests need comes in tested versions, and moves nothing that is there but pluggy.
+    kept = [line for line in lowest.splitlines() if line.split("==")[0] in LOWEST]
+    tools = [tool for tool in GROUPS["test"] if not tool.startswith("scikit-learn")]
+    session.install(*tools, *kept)
+    folders = ["core", "calculators", "plugins", "models/test_accuracy.py"]
+    run_tests(session, *(f"tests/{folder}" for folder in folders), "-k", "not array_api_strict")
 
 
 @nox.session
