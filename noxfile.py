@@ -30,6 +30,11 @@ BENCHMARKS = [
 CORE = ["--editable", "./core"]
 TORCH = [*CORE, "--editable", "./backends/torch"]
 JAX = [*CORE, "--editable", "./backends/jax"]
+#: Pythons for which there is a CPU wheel of torch where CI runs; the index itself has wheels that
+#: bring several gigabytes of CUDA. Where you have others, name them: UPWEIGHT_TORCH="3.11 3.12".
+TORCH_PYTHONS = os.environ.get("UPWEIGHT_TORCH", "3.11").split()
+#: Files that are tested on every Python, by the backends that take long.
+PORTABLE = ["plugin", "converter", "derivatives", "sharing"]
 #: What a lowest version is tested of.
 LOWEST = {"array-api-compat", "dask", "distributed", "fsspec", "numpy", "psutil", "tqdm", "zarr"}
 EXAMPLE_BACKEND = Path("tests/example_backend")
@@ -123,18 +128,23 @@ def minimums(session: nox.Session) -> None:
     run_tests(session, *(f"tests/{folder}" for folder in folders), "-k", "not array_api_strict")
 
 
-@nox.session
+@nox.session(python=PYTHONS)
 def torch(session: nox.Session) -> None:
     """Run all tests with the torch backend."""
+    if session.python not in TORCH_PYTHONS:
+        session.skip(f"a CPU wheel of torch is known for Python {', '.join(TORCH_PYTHONS)} only")
     install(session, *TORCH, group="test")
     run_tests(session, "--ignore", "tests/docs")
 
 
-@nox.session
+@nox.session(python=PYTHONS)
 def jax(session: nox.Session) -> None:
     """Test the JAX backend, with torch not installed."""
     install(session, *JAX, *GROUPS["jax"], group="test")
-    run_tests(session, "tests/jax_backend", *Path("tests").glob("test_*.py"))
+    first = session.python == PYTHONS[0]
+    files = ["."] if first else [f"test_{name}.py" for name in PORTABLE]
+    tests = [f"tests/jax_backend/{file}" for file in files]
+    run_tests(session, *tests, *Path("tests").glob("test_*.py"))
 
 
 @nox.session
@@ -164,15 +174,15 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def example(session: nox.Session) -> None:
-    """Run the main job: find the mislabeled digits."""
-    install(session, *TORCH, group="example")
+    """Run the main job, find the mislabeled digits, as a user of torch has it installed."""
+    install_wheels(session, "torch", without="jax")
     session.run("python", "docs/examples/mislabeled_digits.py", *session.posargs)
 
 
 @nox.session
 def example_jax(session: nox.Session) -> None:
-    """Run the main job in JAX."""
-    install(session, *JAX, *GROUPS["jax"], group="example")
+    """Run the main job in JAX, as a user of JAX has it installed."""
+    install_wheels(session, "jax", *GROUPS["jax"], without="torch")
     session.run("python", "docs/examples/mislabeled_digits_jax.py", *session.posargs)
 
 
@@ -207,6 +217,19 @@ def run_tests(session: nox.Session, *arguments: str | Path) -> None:
     """Run tests in one process for each core, each of one thread."""
     env = {"OMP_NUM_THREADS": "1"}
     session.run("pytest", "-n", "auto", *arguments, *session.posargs, env=env)
+
+
+def install_wheels(session: nox.Session, backend: str, *others: str, without: str) -> None:
+    """Install the wheels of core and one backend, and check that the other framework is not there."""
+    wheels = Path(session.create_tmp()).resolve()
+    for folder in ("./core", f"./backends/{backend}"):
+        build_wheel(session, folder, wheels)
+    (core,), (mine,) = wheels.glob("upweight-*.whl"), wheels.glob(f"upweight_{backend}-*.whl")
+    install(session, f"upweight[{backend}] @ {core.as_uri()}", str(mine), *others, group="example")
+    absent = (
+        f"import importlib.util, sys; sys.exit(importlib.util.find_spec({without!r}) is not None)"
+    )
+    session.run("python", "-c", absent)
 
 
 def build_wheel(session: nox.Session, folder: str, wheels: Path) -> None:

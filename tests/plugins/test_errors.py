@@ -35,6 +35,14 @@ def test_a_backend_that_is_not_installed_is_said_how_to_install():
         get_backend("nowhere")
 
 
+@pytest.mark.parametrize("name", ["jax", "torch"])
+def test_a_framework_that_is_not_installed_is_an_extra(name):
+    if entry_points(group=plugins.GROUP, name=name):
+        pytest.skip(f"upweight-{name} is installed")
+    with pytest.raises(BackendNotInstalledError, match=rf'pip install "upweight\[{name}\]"'):
+        get_backend(name)
+
+
 def test_a_backend_that_is_not_installed_is_refused_with_those_there_are(fake):
     with pytest.raises(BackendNotInstalledError, match=r"there are \[.*'fake'.*\]"):
         get_backend("nowhere")
