@@ -16,7 +16,7 @@ nox.options.download_python = "never"
 nox.options.error_on_missing_interpreters = False
 # The session with the most tests comes last, so that its summary closes the output.
 nox.options.sessions = [
-    *("lint", "types", "imports", "core", "build", "third_party"),
+    *("lint", "types", "imports", "core", "build", "third_party", "minimums"),
     *("docs", "example", "example_jax", "both", "jax", "torch"),
 ]
 
@@ -30,6 +30,19 @@ BENCHMARKS = [
 CORE = ["--editable", "./core"]
 TORCH = [*CORE, "--editable", "./backends/torch"]
 JAX = [*CORE, "--editable", "./backends/jax"]
+#: Pythons for which there is a CPU wheel of torch where CI runs; the index itself has wheels that
+#: bring several gigabytes of CUDA. Where you have others, name them: UPWEIGHT_TORCH="3.11 3.12".
+TORCH_PYTHONS = os.environ.get("UPWEIGHT_TORCH", "3.11").split()
+#: What is tested of the JAX backend on every Python; compiling takes too long for more.
+PORTABLE = [
+    *("test_plugin.py", "test_converter.py", "test_derivatives.py::test_gradients"),
+    *(
+        "test_derivatives.py::test_hessian_product",
+        "test_sharing.py::test_a_fitted_model_may_be_sent",
+    ),
+]
+#: What a lowest version is tested of.
+LOWEST = {"array-api-compat", "dask", "distributed", "fsspec", "numpy", "psutil", "tqdm", "zarr"}
 EXAMPLE_BACKEND = Path("tests/example_backend")
 
 
@@ -108,26 +121,45 @@ def core(session: nox.Session) -> None:
     run_tests(session, *tests, *once)
 
 
-@nox.session
+@nox.session(python=PYTHONS[0], venv_backend="uv")
+def minimums(session: nox.Session) -> None:
+    """Test core with the lowest versions that it declares."""
+    session.install("--resolution", "lowest-direct", *CORE)
+    lowest = session.run("uv", "pip", "freeze", "--exclude-editable", silent=True)
+    # What the tests need comes in tested versions, and moves nothing that is there but pluggy.
+    kept = [line for line in lowest.splitlines() if line.split("==")[0] in LOWEST]
+    tools = [tool for tool in GROUPS["test"] if not tool.startswith("scikit-learn")]
+    session.install(*tools, *kept)
+    folders = ["core", "calculators", "plugins", "models/test_accuracy.py"]
+    run_tests(session, *(f"tests/{folder}" for folder in folders), "-k", "not array_api_strict")
+
+
+@nox.session(python=PYTHONS)
 def torch(session: nox.Session) -> None:
     """Run all tests with the torch backend."""
+    if session.python not in TORCH_PYTHONS:
+        session.skip(f"a CPU wheel of torch is known for Python {', '.join(TORCH_PYTHONS)} only")
     install(session, *TORCH, group="test")
     run_tests(session, "--ignore", "tests/docs")
 
 
-@nox.session
+@nox.session(python=PYTHONS)
 def jax(session: nox.Session) -> None:
     """Test the JAX backend, with torch not installed."""
     install(session, *JAX, *GROUPS["jax"], group="test")
-    run_tests(session, "tests/jax_backend", *Path("tests").glob("test_*.py"))
+    first = session.python == PYTHONS[0]
+    tests = [f"tests/jax_backend/{test}" for test in ([""] if first else PORTABLE)]
+    run_tests(session, *tests, *Path("tests").glob("test_*.py"))
 
 
 @nox.session
 def both(session: nox.Session) -> None:
-    """Test that both backends can be installed side by side."""
-    install(session, *TORCH, *JAX, *GROUPS["jax"], group="test")
-    tests = ["tests/jax_backend/test_plugin.py", "tests/torch_backend/test_plugin.py"]
-    run_tests(session, "tests/plugins", *tests, *Path("tests").glob("test_*.py"))
+    """Test that the backends stand side by side, and give the same numbers."""
+    editable = [*TORCH, *JAX, "--editable", f"./{EXAMPLE_BACKEND}"]
+    install(session, *editable, *GROUPS["jax"], group="test")
+    plugins = [f"tests/{backend}_backend/test_plugin.py" for backend in ("jax", "torch")]
+    tests = ["tests/plugins", *plugins, *Path("tests").glob("test_*.py")]
+    run_tests(session, "--dist", "loadgroup", "tests/agreement", *tests)
 
 
 @nox.session
@@ -147,15 +179,15 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def example(session: nox.Session) -> None:
-    """Run the main job: find the mislabeled digits."""
-    install(session, *TORCH, group="example")
+    """Run the main job, find the mislabeled digits, as a user of torch has it installed."""
+    install_wheels(session, "torch", without="jax")
     session.run("python", "docs/examples/mislabeled_digits.py", *session.posargs)
 
 
 @nox.session
 def example_jax(session: nox.Session) -> None:
-    """Run the main job in JAX."""
-    install(session, *JAX, *GROUPS["jax"], group="example")
+    """Run the main job in JAX, as a user of JAX has it installed."""
+    install_wheels(session, "jax", *GROUPS["jax"], without="torch")
     session.run("python", "docs/examples/mislabeled_digits_jax.py", *session.posargs)
 
 
@@ -190,6 +222,19 @@ def run_tests(session: nox.Session, *arguments: str | Path) -> None:
     """Run tests in one process for each core, each of one thread."""
     env = {"OMP_NUM_THREADS": "1"}
     session.run("pytest", "-n", "auto", *arguments, *session.posargs, env=env)
+
+
+def install_wheels(session: nox.Session, backend: str, *others: str, without: str) -> None:
+    """Install the wheels of core and one backend, and check that the other framework is not there."""
+    wheels = Path(session.create_tmp()).resolve()
+    for folder in ("./core", f"./backends/{backend}"):
+        build_wheel(session, folder, wheels)
+    (core,), (mine,) = wheels.glob("upweight-*.whl"), wheels.glob(f"upweight_{backend}-*.whl")
+    install(session, f"upweight[{backend}] @ {core.as_uri()}", str(mine), *others, group="example")
+    absent = (
+        f"import importlib.util, sys; sys.exit(importlib.util.find_spec({without!r}) is not None)"
+    )
+    session.run("python", "-c", absent)
 
 
 def build_wheel(session: nox.Session, folder: str, wheels: Path) -> None:

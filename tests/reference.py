@@ -47,14 +47,14 @@ class SoftmaxRegression:
     def hessian_product(self, rows, batch):
         x, _ = batch
         inputs, probabilities = self._inputs(x), self._probabilities(x)
-        moved = inputs[None, :, :] @ self._shaped(rows).mT  # (k, n, c)
+        moved = inputs[None, :, :] @ self.xp.matrix_transpose(self._shaped(rows))  # (k, n, c)
         curved = self._curve(probabilities, moved)
-        return self._flat(curved.mT @ inputs[None, :, :]) / inputs.shape[0]
+        return self._flat(self.xp.matrix_transpose(curved) @ inputs[None, :, :]) / inputs.shape[0]
 
     def input_gradients(self, rows, batch):
         x, y = batch
         shaped = self._shaped(rows)
-        moved = self._inputs(x)[None, :, :] @ shaped.mT
+        moved = self._inputs(x)[None, :, :] @ self.xp.matrix_transpose(shaped)
         curved = self._curve(self._probabilities(x), moved)
         gradient = self._slopes(x, y)[None, :, :] @ shaped + curved @ self._joined()
         varied = perturbed_leaf(x)

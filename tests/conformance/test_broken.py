@@ -1,6 +1,7 @@
 """Backends that are broken on purpose fail, each in the group that is about what is broken."""
 
 import sys
+from threading import get_ident
 
 import numpy as np
 import pytest
@@ -85,6 +86,25 @@ class NotTheSame(Handmade):
         return super().gradients(batch) + 1e-12 * np.random.default_rng().random()
 
 
+class LastCallerKept(Handmade):
+    """What one thread leaves on the object is taken up by the next."""
+
+    last = None
+
+    def gradients(self, batch):
+        disturbed = self.last not in {None, get_ident()}
+        self.last = get_ident()
+        return super().gradients(batch) * (2 if disturbed else 1)
+
+
+class ParametersLookedUp(Handmade):
+    """The weights are those of the model at the time of a call."""
+
+    def __init__(self, network, loss):
+        super().__init__(network, loss)
+        self.values = network.weights
+
+
 class Traced(np.ndarray):
     """An array that still belongs to a graph."""
 
@@ -167,6 +187,16 @@ BROKEN = {
         "conduct",
         "test_the_same_call_gives_the_same_bits",
         {"objective": NotTheSame},
+    ),
+    "not thread-safe": (
+        "conduct",
+        "test_threads_may_call_at_once",
+        {"objective": LastCallerKept},
+    ),
+    "parameters looked up": (
+        "conduct",
+        "test_later_training_of_the_model_does_not_show",
+        {"objective": ParametersLookedUp},
     ),
     "graph kept": ("arrays", "test_numbers_come_back", {"converter": GraphKept}),
     "rounded": ("arrays", "test_numbers_come_back", {"converter": Rounded}),

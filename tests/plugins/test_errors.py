@@ -1,5 +1,8 @@
 """Three things may be wrong with a backend, and each has its own error."""
 
+from importlib.metadata import entry_points
+
+import numpy as np
 import pytest
 from reference import softmax_problem
 
@@ -32,6 +35,14 @@ def test_a_backend_that_is_not_installed_is_said_how_to_install():
         get_backend("nowhere")
 
 
+@pytest.mark.parametrize("name", ["jax", "torch"])
+def test_a_framework_that_is_not_installed_is_an_extra(name):
+    if entry_points(group=plugins.GROUP, name=name):
+        pytest.skip(f"upweight-{name} is installed")
+    with pytest.raises(BackendNotInstalledError, match=rf'pip install "upweight\[{name}\]"'):
+        get_backend(name)
+
+
 def test_a_backend_that_is_not_installed_is_refused_with_those_there_are(fake):
     with pytest.raises(BackendNotInstalledError, match=r"there are \[.*'fake'.*\]"):
         get_backend("nowhere")
@@ -46,6 +57,24 @@ def test_a_broken_backend_is_said_to_be_installed(install, source, said):
     install("cracked", source)
     with pytest.raises(BackendBrokenError, match=f"'cracked'.* is installed, but {said}"):
         get_backend("cracked")
+
+
+@pytest.mark.parametrize("source", [BROKEN_PLUGIN, BROKEN_FRAMEWORK], ids=["plugin", "framework"])
+def test_what_is_to_be_installed_again_is_the_distribution_of_the_plugin(install, source):
+    install("cracked", source, distribution="jar-of-others")
+    with pytest.raises(BackendBrokenError, match=r'`pip install .*"jar-of-others"`'):
+        get_backend("cracked")
+
+
+def test_nothing_is_to_be_installed_again_where_no_distribution_has_the_plugin():
+    class Registered:
+        @hookimpl
+        def upweight_backend(self, name):
+            raise OSError("no framework today")
+
+    plugins.register(Registered(), "registered")
+    with pytest.raises(BackendBrokenError, match=r"cannot be used: no framework today\.$"):
+        get_backend("registered")
 
 
 @pytest.mark.parametrize("source", [BROKEN_PLUGIN, BROKEN_FRAMEWORK], ids=["plugin", "framework"])
@@ -88,6 +117,21 @@ def test_a_broken_plugin_beside_a_good_one_is_warned_about(install):
     install("solid")
     with pytest.warns(RuntimeWarning, match="Left out a broken plugin.*'cracked'"):
         assert get_backend("solid").name == "solid"
+
+
+@pytest.mark.parametrize(
+    "source", [BROKEN_PLUGIN, "raise RuntimeError('no luck')\n", "nor (syntax\n"]
+)
+@pytest.mark.parametrize("name", ["jax", "torch"])
+def test_a_broken_plugin_leaves_the_frameworks_working(install, name, source):
+    if not entry_points(group=plugins.GROUP, name=name):
+        pytest.skip(f"upweight-{name} is not installed")
+    install("cracked", source)
+    with pytest.warns(RuntimeWarning, match="Left out a broken plugin.*'cracked'"):
+        backend = get_backend(name)
+    converter, values = backend.converter(), np.arange(3, dtype=np.float32)
+    assert np.array_equal(converter.to_numpy(converter.from_numpy(values)), values)
+    assert set(backend.models) >= {"direct", "cg", "ekfac"}
 
 
 def test_a_conflict_beside_a_good_plugin_is_warned_about(install):

@@ -84,9 +84,9 @@ def get_backend(name: str) -> Backend:
     try:
         backend = manager.subset_hook_caller("upweight_backend", others)(name=name)
     except Exception as error:
+        again = "".join(f' Try `pip install "{other}"`.' for other in _distributions(name))
         raise BackendBrokenError(
-            f"The backend {name!r} is installed, but its framework cannot be used: {error}. "
-            f'Try `pip install "upweight[{name}]"`.'
+            f"The backend {name!r} is installed, but its framework cannot be used: {error}.{again}"
         ) from error
     if backend is None:
         raise BackendBrokenError(
@@ -134,10 +134,15 @@ def _installed(name: str | None = None) -> list[EntryPoint]:
     return [entry for entry in found if name is None or entry.name == name]
 
 
+def _distributions(name: str) -> list[str]:
+    """Return the names of the distributions that offer a backend; none if it was registered."""
+    return sorted({entry.dist.name for entry in _installed(name) if entry.dist})
+
+
 def _load(name: str) -> None:
     if _manager().has_plugin(name):
         return
-    distributions = sorted({entry.dist.name for entry in _installed(name) if entry.dist})
+    distributions = _distributions(name)
     if not distributions:
         raise BackendNotInstalledError(
             f"No backend {name!r} is installed; there are {list(backends())}. "

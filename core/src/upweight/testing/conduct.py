@@ -13,6 +13,8 @@ from upweight.errors import BatchError, LossError, NonFiniteError
 from upweight.models import DirectInfluence
 from upweight.testing.base import Conformance
 from upweight.testing.problem import Problem
+from upweight.testing.reference import reference_weights
+from upweight.testing.state import arrays_in
 from upweight.testing.watched import Watched, results_of, same, watch
 
 
@@ -40,6 +42,18 @@ class ConductConformance(Conformance):
 
     def test_the_same_call_gives_the_same_bits(self, first: Problem, watched: Watched) -> None:
         assert same(results_of(first, first.objective), watched.results)
+
+    def test_later_training_of_the_model_does_not_show(
+        self, first: Problem, watched: Watched
+    ) -> None:
+        model, loss, _ = self.build(reference_weights(first.dtype))
+        objective = first.backend.objective(model, loss)
+        for array in arrays_in(model):
+            values = np.asarray(first.backend.converter().to_numpy(array))
+            # A view of what the model holds; where it is a copy, this trains nothing.
+            if values.flags.writeable and np.issubdtype(values.dtype, np.floating):
+                values += 1
+        assert same(results_of(first, objective), watched.results)
 
     def test_threads_may_call_at_once(self, first: Problem, watched: Watched) -> None:
         if not first.objective.is_thread_safe:
