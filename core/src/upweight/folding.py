@@ -95,7 +95,7 @@ def joined(results: Sequence[R]) -> R:
     """Join results of consecutive samples along the first axis of each of their arrays."""
     first: Any = results[0]
     if isinstance(first, tuple):
-        arrays: Any = zip(*results, strict=True)  # type: ignore[call-overload]  # all are tuples
+        arrays: Any = zip(*results, strict=True)
         make: Any = getattr(type(first), "_make", type(first))
         joint: R = make(np.concatenate(parts) for parts in arrays)
         return joint

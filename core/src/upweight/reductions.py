@@ -7,7 +7,7 @@ over the test samples. Ties go to the lower index, whatever the blocks.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from operator import index
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -29,10 +29,10 @@ class Ranked(NamedTuple):
 
 
 class Total(NamedTuple):
-    """A sum and how many numbers it is of."""
+    """The sum over n samples."""
 
     sum: NDArray[Any]
-    count: int
+    n: int
 
 
 class _Ranking:
@@ -76,7 +76,9 @@ class _Ranking:
         chosen = values > limit if self.largest else values < limit
         missing = self._length - np.count_nonzero(chosen, axis=-1, keepdims=True)
         equal = values == limit
-        chosen |= equal & (np.cumsum(equal, axis=-1) <= missing)
+        if np.any(np.count_nonzero(equal, axis=-1, keepdims=True) > missing):
+            equal &= np.cumsum(equal, axis=-1) <= missing
+        chosen |= equal
         shape = (*values.shape[:-1], self._length)
         return Ranked(values[chosen].reshape(shape), indices[chosen].reshape(shape))
 
@@ -86,8 +88,11 @@ class _Several(_Ranking):
     k: int
 
     def __post_init__(self) -> None:
-        if index(self.k) < 1:
-            raise ValueError(f"`k` must be at least 1; got {self.k}.")
+        k: object = self.k  # what arrived may be anything
+        if not isinstance(k, Integral):
+            raise TypeError(f"`k` must be an integer; got {k!r}.")
+        if k < 1:
+            raise ValueError(f"`k` must be at least 1; got {k}.")
 
     @property
     def _length(self) -> int:
@@ -152,7 +157,7 @@ class Max:
 
     def merge(self, left: NDArray[Any], right: NDArray[Any]) -> NDArray[Any]:
         """Return the larger of both."""
-        return np.maximum(left, right)
+        return np.asarray(np.maximum(left, right))
 
     def result(self, state: NDArray[Any]) -> NDArray[Any]:
         """Return the largest, (k, *x)."""
@@ -169,7 +174,7 @@ class Min:
 
     def merge(self, left: NDArray[Any], right: NDArray[Any]) -> NDArray[Any]:
         """Return the smaller of both."""
-        return np.minimum(left, right)
+        return np.asarray(np.minimum(left, right))
 
     def result(self, state: NDArray[Any]) -> NDArray[Any]:
         """Return the smallest, (k, *x)."""
@@ -186,7 +191,7 @@ class Sum:
 
     def merge(self, left: NDArray[Any], right: NDArray[Any]) -> NDArray[Any]:
         """Return the sum of both."""
-        return left + right
+        return np.asarray(left + right)
 
     def result(self, state: NDArray[Any]) -> NDArray[Any]:
         """Return the sum, (k, *x)."""
@@ -203,8 +208,8 @@ class Mean:
 
     def merge(self, left: Total, right: Total) -> Total:
         """Return the sum of both."""
-        return Total(left.sum + right.sum, left.count + right.count)
+        return Total(left.sum + right.sum, left.n + right.n)
 
     def result(self, state: Total) -> NDArray[Any]:
         """Return the mean, (k, *x)."""
-        return np.asarray(state.sum / state.count)
+        return np.asarray(state.sum / state.n)

@@ -15,7 +15,7 @@ from upweight.folding import joined
 R = TypeVar("R")
 
 
-class LazyReduction(DaskMethodsMixin, Generic[R]):  # type: ignore[misc]  # Dask has no type for it
+class LazyReduction(DaskMethodsMixin, Generic[R]):
     """A result that any scheduler of Dask computes.
 
     `dask.compute` of several reductions, or of reductions and the influences themselves, computes
@@ -39,7 +39,7 @@ class LazyReduction(DaskMethodsMixin, Generic[R]):  # type: ignore[misc]  # Dask
         Args:
             **options: Those of `dask.compute`, such as `scheduler`.
         """
-        result: R = super().compute(**options)
+        result: R = super().compute(**options)  # type: ignore[no-untyped-call]  # Dask has no type
         return result
 
     def __dask_graph__(self) -> HighLevelGraph:

@@ -58,47 +58,34 @@ def reduce_influences(
 
     check_reduction(reduction, over)
     _check_blocks(influences)
-    states = _states(influences, reduction, over)
-    whole = (0,) * (states.ndim - 2)
-    rows, columns = ([*range(n)] for n in states.numblocks[:2])
-    if over == "training":
-        lines = [[(states.name, row, column, *whole) for column in columns] for row in rows]
-    else:
-        lines = [[(states.name, row, column, *whole) for row in rows] for column in columns]
-
-    name = f"reduced-{uuid4().hex}"
-    tasks: dict[tuple[Any, ...], Any] = {}
-    for place, line in enumerate(lines):
-        _add_tree(tasks, line, reduction, name, place)
-    graph = HighLevelGraph.from_collections(name, tasks, dependencies=[states])
-    return LazyReduction(graph, [(name, place) for place in range(len(lines))])
+    name = f"reduced-{uuid4().hex}"  # a reduction need not have a stable hash
+    tasks: Any = _states(influences, reduction, over, f"states-{name}")
+    lines: dict[int, list[Any]] = {}
+    for key in tasks:
+        lines.setdefault(key[1] if over == "training" else key[2], []).append(key)
+    for place, states in lines.items():
+        _add_tree(tasks, states, reduction, name, place)
+    blocks: Any = [influences]  # the protocol of Dask does not describe its own arrays
+    graph = HighLevelGraph.from_collections(name, tasks, dependencies=blocks)
+    return LazyReduction(graph, [(name, place) for place in lines])
 
 
-def _states(influences: da.Array, reduction: Reduction[Any, Any], over: Over) -> da.Array:
-    """Return the states of all blocks; each is made in the task of its block."""
-    import dask.array as da
-    import numpy as np
+def _states(
+    influences: da.Array, reduction: Reduction[Any, Any], over: Over, name: str
+) -> dict[tuple[Any, ...], Any]:
+    """Return a task for each block, with nothing but the block to wait for: so Dask fuses the two."""
+    state = partial(_state, reduction, over)
+    rows, columns = (list(enumerate(_starts(sizes))) for sizes in influences.chunks[:2])
+    whole = (0,) * (influences.ndim - 2)
+    return {
+        (name, i, j): (state, (influences.name, i, j, *whole), row, column)
+        for i, row in rows
+        for j, column in columns
+    }
 
-    # Arrays of one number a chunk tell a task where its block starts.
-    rows, columns = (
-        da.from_array(np.asarray([0, *accumulate(sizes)][:-1]), chunks=1)
-        for sizes in influences.chunks[:2]
-    )
 
-    def state(block: NDArray[Any], row: NDArray[Any], column: NDArray[Any]) -> Any:
-        return contribution(reduction, block, int(row[0]), int(column[0]), over)
-
-    axes = tuple(range(influences.ndim))
-    states: da.Array = da.blockwise(
-        state,
-        axes,
-        *(influences, axes, rows, (0,), columns, (1,)),
-        align_arrays=False,  # numbers are one a block by design
-        dtype=object,
-        meta=np.empty((0,) * influences.ndim, dtype=object),
-        token=f"states-{uuid4().hex}",  # a reduction need not have a stable hash
-    )
-    return states
+def _starts(sizes: tuple[int, ...]) -> list[int]:
+    return [0, *accumulate(sizes)][:-1]
 
 
 def _add_tree(
@@ -117,6 +104,12 @@ def _add_tree(
         tasks.update(zip(keys, ((merge, [*part]) for part in parts), strict=True))
         level += 1
     tasks[name, place] = (result, [*keys])
+
+
+def _state(
+    reduction: Reduction[S, Any], over: Over, block: NDArray[Any], row: int, column: int
+) -> S:
+    return contribution(reduction, block, row, column, over)
 
 
 def _merged(reduction: Reduction[S, Any], states: list[S]) -> S:
