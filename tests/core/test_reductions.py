@@ -46,7 +46,7 @@ def lazy_blocks(matrix, rows, columns, *, group=2, **options):
     return NestedLazyChunkSequence(groups, shape=shape, **{"progress": False, **options})
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=200, deadline=None, derandomize=True)
 @given(
     cut_matrices(),
     st.sampled_from(list(REDUCTIONS)),
@@ -61,7 +61,7 @@ def test_any_blocks_and_groups_give_what_the_matrix_gives(cut, name, k, group, o
     assert_reduced(name, result, expected(name, matrix, k=k, over=over))
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=100, deadline=None, derandomize=True)
 @given(cut_matrices(), st.sampled_from(list(REDUCTIONS)), st.integers(1, 30), st.randoms())
 def test_neighbours_may_be_merged_in_any_order(cut, name, k, random):
     matrix, _, columns = cut
