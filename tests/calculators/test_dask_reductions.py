@@ -10,6 +10,7 @@ import pytest
 from calculators.dask_problems import calculator, dask_batch
 from calculators.problems import fitted_model, forget, problem, samples, taken, tally
 from dask.callbacks import Callback
+from dask.core import get_dependencies
 from dense_reductions import REDUCTIONS, assert_reduced, cut_matrices, expected
 from distributed import Client, LocalCluster
 from hypothesis import given, settings
@@ -69,6 +70,13 @@ def test_the_number_of_tasks_is_linear_in_that_of_blocks(over):
     blocks, factors, inputs = 40 * 50, 40, 2 * (40 + 50 + 2)
     merges = blocks // 4  # an eighth of the blocks, and what is above them
     assert tasks <= blocks + merges + factors + inputs
+
+
+def test_no_task_merges_many_states():
+    array = da.from_array(np.ones((2, 100)), chunks=(2, 1))
+    (optimised,) = dask.optimize(reduce_influences(array, Sum()))
+    graph = dict(optimised.__dask_graph__())
+    assert max(len(get_dependencies(graph, key)) for key in graph) == 8
 
 
 class Tracked(np.ndarray):
