@@ -3,6 +3,7 @@
 from upweight.aggregators import ListAggregator, NestedListAggregator
 from upweight.arrays import LazyChunkSequence, NestedLazyChunkSequence
 from upweight.calculators.dask import DaskInfluenceCalculator, DisableClientSingleThreadCheck
+from upweight.calculators.dask_reduction import reduce_influences
 from upweight.calculators.sequential import SequentialInfluenceCalculator
 from upweight.errors import (
     BackendBrokenError,
@@ -39,12 +40,26 @@ from upweight.protocols import (
     NestedSequenceAggregator,
     NumpyConverter,
     Objective,
+    Reduction,
     SequenceAggregator,
+)
+from upweight.reductions import (
+    ArgMax,
+    ArgMin,
+    BottomK,
+    Max,
+    Mean,
+    Min,
+    Ranked,
+    Sum,
+    TopK,
 )
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "ArgMax",
+    "ArgMin",
     "Backend",
     "BackendBrokenError",
     "BackendConflictError",
@@ -52,6 +67,7 @@ __all__ = [
     "BackendNotInstalledError",
     "BatchError",
     "BlockMode",
+    "BottomK",
     "ConvergenceWarning",
     "CurvatureWarning",
     "DaskInfluenceCalculator",
@@ -66,7 +82,10 @@ __all__ = [
     "LazyChunkSequence",
     "ListAggregator",
     "LossError",
+    "Max",
+    "Mean",
     "MemoryLimitError",
+    "Min",
     "ModelError",
     "NestedLazyChunkSequence",
     "NestedListAggregator",
@@ -75,10 +94,14 @@ __all__ = [
     "NotFittedError",
     "NumpyConverter",
     "Objective",
+    "Ranked",
+    "Reduction",
     "SecondOrderMode",
     "SequenceAggregator",
     "SequentialInfluenceCalculator",
+    "Sum",
     "ThreadSafetyViolationError",
+    "TopK",
     "UnalignedChunksError",
     "UnsupportedCurvatureError",
     "UnsupportedInfluenceModeError",
@@ -87,4 +110,5 @@ __all__ = [
     "backends",
     "get_backend",
     "hookimpl",
+    "reduce_influences",
 ]

@@ -7,17 +7,27 @@ from contextlib import AbstractContextManager
 from itertools import chain, tee
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
+import numpy as np
+
 from upweight.aggregators import ListAggregator, NestedListAggregator
+from upweight.folding import Folded, Over
 from upweight.progress import progress_bar
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from zarr import Array as ZarrArray
 
-    from upweight.protocols import NestedSequenceAggregator, NumpyConverter, SequenceAggregator
+    from upweight.protocols import (
+        NestedSequenceAggregator,
+        NumpyConverter,
+        Reduction,
+        SequenceAggregator,
+    )
     from upweight.store import StoreLike
 
 A = TypeVar("A")
 R = TypeVar("R")
+S = TypeVar("S")
 
 
 class LazyChunkSequence(Generic[A]):
@@ -113,20 +123,24 @@ class NestedLazyChunkSequence(Generic[A]):
         factory: Starts a fresh computation: an iterator over groups of consecutive rows, each an
             iterator over columns that holds, for every column, one chunk for each row of the
             group. A group of several rows lets them share the work done for a column.
+        by_column: Starts a computation for those who use up column after column and keep none of
+            them, so that its groups may have more rows; by default `factory`.
         shape: Number of rows and of columns, each None where it is not known.
         label: What the progress bar is called.
-        progress: Whether `compute` and `to_zarr` show a progress bar.
+        progress: Whether `compute`, `reduce` and `to_zarr` show a progress bar.
     """
 
     def __init__(
         self,
         factory: Callable[[], Iterator[Iterator[Sequence[A]]]],
         *,
+        by_column: Callable[[], Iterator[Iterator[Sequence[A]]]] | None = None,
         shape: tuple[int | None, int | None] = (None, None),
         label: str = "Influences",
         progress: bool = True,
     ) -> None:
         self._factory = factory
+        self._by_column = by_column or factory
         self._shape = shape
         self._label = label
         self._progress = progress
@@ -151,8 +165,42 @@ class NestedLazyChunkSequence(Generic[A]):
                 lists.
         """
         with self._bar() as advance:  # until the end of the aggregator, which may list rows first
-            rows = chain.from_iterable(map(_rows_of_group, self._tracked(advance)))
+            groups = self._tracked(self._factory, advance)
+            rows = chain.from_iterable(map(_rows_of_group, groups))
             return (aggregator or NestedListAggregator())(rows)
+
+    def reduce(
+        self, reduction: Reduction[S, R], converter: NumpyConverter[A], *, over: Over = "training"
+    ) -> R:
+        """Compute the chunks and keep only what a reduction makes of them.
+
+        The memory it takes does not depend on the number of training samples, beyond a result that
+        has a row for each of them.
+
+        Args:
+            reduction: What to keep, such as `TopK(10)`.
+            converter: Turns each chunk into a NumPy array.
+            over: Which samples are reduced, "training" or "test".
+
+        Returns:
+            The result, its rows the test samples, or the training samples if test samples are
+            reduced.
+
+        Raises:
+            TypeError: `reduction` is not one, or is a class instead of an instance.
+            ValueError: `over` is something else.
+            NonFiniteError: an influence is NaN or infinite.
+            DataError: there are no chunks.
+        """
+        folded, row = Folded(reduction, over), 0
+        with self._bar() as advance:
+            for group in self._tracked(self._by_column, advance):
+                column = k = 0
+                for chunks in group:
+                    k, n = _fold(folded, [converter.to_numpy(c) for c in chunks], row, column)
+                    column += n
+                row += k
+        return folded.result()
 
     def to_zarr(
         self,
@@ -181,7 +229,7 @@ class NestedLazyChunkSequence(Generic[A]):
         target = GrowingArray(path_or_url, overwrite=overwrite)
         first_row = 0
         with self._bar() as advance:
-            for group in self._tracked(advance):
+            for group in self._tracked(self._by_column, advance):
                 column, row = 0, first_row
                 for chunks in group:
                     row = first_row
@@ -198,13 +246,26 @@ class NestedLazyChunkSequence(Generic[A]):
         total = None if rows is None or columns is None else rows * columns
         return progress_bar(total, label=self._label, show=self._progress)
 
-    def _tracked(self, advance: Callable[[int], object]) -> Iterator[Iterator[Sequence[A]]]:
+    def _tracked(
+        self,
+        factory: Callable[[], Iterator[Iterator[Sequence[A]]]],
+        advance: Callable[[int], object],
+    ) -> Iterator[Iterator[Sequence[A]]]:
         def tracked(group: Iterator[Sequence[A]]) -> Iterator[Sequence[A]]:
             for chunks in group:
                 yield chunks
                 advance(len(chunks))
 
-        return map(tracked, self._factory())
+        return map(tracked, factory())
+
+
+def _fold(
+    folded: Folded[S, R], chunks: list[NDArray[Any]], row: int, column: int
+) -> tuple[int, ...]:
+    """Fold a column of chunks as one block, and return its numbers of rows and columns."""
+    block = np.concatenate(chunks) if len(chunks) > 1 else chunks[0]
+    folded.add(block, row, column)
+    return block.shape[:2]
 
 
 def _rows_of_group(columns: Iterator[Sequence[A]]) -> Iterator[Iterator[A]]:

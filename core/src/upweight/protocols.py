@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 A = TypeVar("A")
 In = TypeVar("In", contravariant=True)
 Out = TypeVar("Out", covariant=True)
+S = TypeVar("S")
+R = TypeVar("R", covariant=True)
 
 
 class Objective(Protocol[A]):
@@ -228,3 +230,27 @@ class NestedSequenceAggregator(Protocol[In, Out]):
 
     def __call__(self, rows: Iterable[Iterable[In]]) -> Out:
         """Consume the rows in order and return the result."""
+
+
+@runtime_checkable
+class Reduction(Protocol[S, R]):
+    """What is kept of the influences of many samples, block by block.
+
+    A monoid: `merge` is associative, so that any grouping of neighbouring blocks gives the same
+    result. Blocks and states may be made on other machines, so objects and states can be pickled. A
+    state should take memory in proportion to k, not n.
+    """
+
+    def of(self, block: NDArray[Any], first: int) -> S:
+        """Return what a block says, all of whose numbers are finite.
+
+        Args:
+            block: Influences, (k, n, *x); n samples are reduced. It is not to be kept or changed.
+            first: The index of the first of the n samples.
+        """
+
+    def merge(self, left: S, right: S) -> S:
+        """Return what two neighbouring blocks say; the samples of `left` come first."""
+
+    def result(self, state: S) -> R:
+        """Return an array, or a tuple of arrays such as a NamedTuple, with k as the first axis."""

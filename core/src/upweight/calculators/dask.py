@@ -36,6 +36,8 @@ class DisableClientSingleThreadCheck:
 class DaskInfluenceCalculator(Generic[A]):
     """Influences between Dask arrays that are chunked along their samples, computed lazily.
 
+    `reduce_influences` keeps of them what is needed, in little memory.
+
     One task solves the factors of one test chunk. One task computes the influences of one training
     chunk on a group of consecutive test chunks: as many as have factors that fit `max_memory`.
 

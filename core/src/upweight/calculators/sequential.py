@@ -27,7 +27,8 @@ class SequentialInfluenceCalculator(Generic[A]):
     """Influences between collections of batches, computed lazily on one machine.
 
     Factors are solved once for each test batch. Test batches are taken in groups whose factors
-    and results fit into `max_memory`; for each group the training data is read once.
+    and results fit into `max_memory`; for each group the training data is read once. `reduce` and
+    `to_zarr` hold the results for one training batch at a time, so their groups are larger.
 
     Args:
         influence_function_model: A fitted model.
@@ -104,15 +105,15 @@ class SequentialInfluenceCalculator(Generic[A]):
         mode = InfluenceMode(mode)
         test, train = StableOrder(test_data, name="test"), StableOrder(train_data, name="training")
 
-        def groups() -> Iterator[Iterator[Sequence[A]]]:
+        def groups(columns: int | None) -> Iterator[Iterator[Sequence[A]]]:
             form = Factors.cheapest(self._model, mode)
-            row_bytes = self._row_bytes(train, length_of(train_data), form, mode)
+            row_bytes = self._row_bytes(train, columns, form, mode)
             test.probe()
             factors = _computed(test, partial(form.solve, self._model), name="test")
             return self._groups(factors, train, form, mode, row_bytes)
 
         shape = (length_of(test_data), length_of(train_data))
-        return NestedLazyChunkSequence(groups, shape=shape, progress=self._progress)
+        return self._nested(groups, shape)
 
     def influences_from_factors(
         self,
@@ -140,13 +141,13 @@ class SequentialInfluenceCalculator(Generic[A]):
         train = StableOrder(train_data, name="training")
         check_reusable(z_test_factors)
 
-        def groups() -> Iterator[Iterator[Sequence[A]]]:
+        def groups(columns: int | None) -> Iterator[Iterator[Sequence[A]]]:
             form = Factors.of(self._model)
-            row_bytes = self._row_bytes(train, length_of(train_data), form, mode)
+            row_bytes = self._row_bytes(train, columns, form, mode)
             return self._groups(iter(z_test_factors), train, form, mode, row_bytes)
 
         shape = (length_of(z_test_factors), length_of(train_data))
-        return NestedLazyChunkSequence(groups, shape=shape, progress=self._progress)
+        return self._nested(groups, shape)
 
     def _for_each_batch(
         self, data: Iterable[Batch[A]], compute: Callable[[Any, Any], A], *, label: str
@@ -159,6 +160,19 @@ class SequentialInfluenceCalculator(Generic[A]):
 
         return LazyChunkSequence(
             chunks, length=length_of(data), label=label, progress=self._progress
+        )
+
+    def _nested(
+        self,
+        groups: Callable[[int | None], Iterator[Iterator[Sequence[A]]]],
+        shape: tuple[int | None, int | None],
+    ) -> NestedLazyChunkSequence[A]:
+        """Return the chunks of groups, given a function of how many columns of results are held."""
+        return NestedLazyChunkSequence(
+            partial(groups, shape[1]),
+            by_column=partial(groups, 1),
+            shape=shape,
+            progress=self._progress,
         )
 
     def _groups(
@@ -205,11 +219,11 @@ class SequentialInfluenceCalculator(Generic[A]):
     def _row_bytes(
         self,
         train: StableOrder[Batch[A]],
-        batches: int | None,
+        columns: int | None,
         form: Factors,
         mode: InfluenceMode,
     ) -> int:
-        """Return the bytes that one test sample takes: its factors, and its row of results."""
+        """Return the bytes of one test sample: its factors, and results for so many batches."""
         train.probe()  # read again at once, or shuffling would show only after factors were solved
         with located("batch 0 of the training data"):
             x, y = as_batch(train.probe())
@@ -217,7 +231,7 @@ class SequentialInfluenceCalculator(Generic[A]):
             if mode is InfluenceMode.Perturbation:
                 leaf: Any = perturbed_leaf(x)
                 numbers = math.prod(leaf.shape[1:])
-        results = (batches or 0) * batch_size(x, y) * numbers
+        results = (columns or 0) * batch_size(x, y) * numbers
         return (form.width + results) * self._model.dtype.itemsize
 
 
