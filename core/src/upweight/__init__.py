@@ -14,6 +14,7 @@ from upweight.errors import (
     CurvatureWarning,
     DataError,
     DivergenceError,
+    IncompleteResultError,
     IndefiniteCurvatureError,
     InvalidDimensionChunksError,
     LossError,
@@ -21,6 +22,7 @@ from upweight.errors import (
     ModelError,
     NonFiniteError,
     NotFittedError,
+    ResumeError,
     ThreadSafetyViolationError,
     UnalignedChunksError,
     UnsupportedCurvatureError,
@@ -41,6 +43,7 @@ from upweight.protocols import (
     Objective,
     SequenceAggregator,
 )
+from upweight.store import open_result
 
 __version__ = "0.1.0"
 
@@ -58,6 +61,7 @@ __all__ = [
     "DataError",
     "DisableClientSingleThreadCheck",
     "DivergenceError",
+    "IncompleteResultError",
     "IndefiniteCurvatureError",
     "InfluenceFunctionModel",
     "InfluenceMode",
@@ -75,6 +79,7 @@ __all__ = [
     "NotFittedError",
     "NumpyConverter",
     "Objective",
+    "ResumeError",
     "SecondOrderMode",
     "SequenceAggregator",
     "SequentialInfluenceCalculator",
@@ -87,4 +92,5 @@ __all__ = [
     "backends",
     "get_backend",
     "hookimpl",
+    "open_result",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from itertools import chain, tee
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from upweight.protocols import NestedSequenceAggregator, NumpyConverter, SequenceAggregator
     from upweight.store import StoreLike
+    from upweight.writing import Chunks, Columns
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -27,6 +28,7 @@ class LazyChunkSequence(Generic[A]):
 
     Args:
         factory: Starts a fresh iteration over the chunks.
+        origin: What the chunks are made from, if a stored result is to be resumed.
         length: Number of chunks, where it is known.
         label: What the progress bar is called.
         progress: Whether `compute` and `to_zarr` show a progress bar.
@@ -36,11 +38,13 @@ class LazyChunkSequence(Generic[A]):
         self,
         factory: Callable[[], Iterator[A]],
         *,
+        origin: Chunks[A] | None = None,
         length: int | None = None,
         label: str = "Chunks",
         progress: bool = True,
     ) -> None:
         self._factory = factory
+        self._origin = origin
         self._length = length
         self._label = label
         self._progress = progress
@@ -71,30 +75,51 @@ class LazyChunkSequence(Generic[A]):
         converter: NumpyConverter[A],
         return_stored: bool = False,
         overwrite: bool = False,
+        *,
+        resume: bool = False,
+        encoding: Mapping[str, Any] | None = None,
     ) -> ZarrArray[Any] | None:
-        """Compute the chunks one after the other and write each to a Zarr array.
+        """Compute the chunks and write each to a Zarr array.
 
-        The chunks are joined along their first axis. The attribute `upweight` of the array says
-        `{"complete": true}` only once everything is written.
+        The chunks are joined along their first axis.
+        The attribute `upweight` of the array says what it was computed from, and `"complete": true`
+        only once everything is written. See `upweight.open_result` for reading it.
 
         Args:
             path_or_url: A path, a URL that fsspec understands, or a Zarr v3 store.
             converter: Turns each chunk into a NumPy array.
             return_stored: Whether to return the array, opened for reading.
             overwrite: Whether an array that is there already may be replaced.
+            resume: Whether an array that is there already is continued: only what is missing is
+                computed. It must have been begun by the same model, with the same options and
+                data; where there is none, it is begun.
+            encoding: Further options of `zarr.create_array`, such as `compressors`, `shards` or
+                `dtype`.
 
         Raises:
-            FileExistsError: there is an array already and `overwrite` is false, or a group.
+            FileExistsError: there is an array already and neither `overwrite` nor `resume` is
+                true; or it cannot be continued; or there is a group.
+            ValueError: both are true, or this result does not come from a calculator and cannot be
+                resumed.
+            ResumeError: the array was begun with another model, other options or another fit.
+            DataError: it was begun with other data.
         """
-        from upweight.store import GrowingArray
+        from upweight.writing import opened, write_sequence
 
-        target = GrowingArray(path_or_url, overwrite=overwrite)
-        row = 0
-        for chunk in self._tracked():
-            values = converter.to_numpy(chunk)
-            target.write((row,), values)
-            row += values.shape[0]
-        return target.finish(return_stored=return_stored)
+        target = opened(
+            path_or_url,
+            ("sample",),
+            self._origin,
+            overwrite=overwrite,
+            resume=resume,
+            encoding=encoding,
+        )
+        start = (lambda _: self._factory()) if self._origin is None else self._origin.chunks
+        with progress_bar(self._length, label=self._label, show=self._progress) as advance:
+            stored = write_sequence(
+                target, start, self._origin, converter, length=self._length, advance=advance
+            )
+        return stored if return_stored else None
 
     def _tracked(self) -> Iterator[A]:
         with progress_bar(self._length, label=self._label, show=self._progress) as advance:
@@ -113,6 +138,9 @@ class NestedLazyChunkSequence(Generic[A]):
         factory: Starts a fresh computation: an iterator over groups of consecutive rows, each an
             iterator over columns that holds, for every column, one chunk for each row of the
             group. A group of several rows lets them share the work done for a column.
+        by_column: Starts a computation for those who use up column after column and keep none of
+            them, so that its groups may have more rows; by default `factory`.
+        origin: What the chunks are made from, if a stored result is to be resumed.
         shape: Number of rows and of columns, each None where it is not known.
         label: What the progress bar is called.
         progress: Whether `compute` and `to_zarr` show a progress bar.
@@ -122,11 +150,15 @@ class NestedLazyChunkSequence(Generic[A]):
         self,
         factory: Callable[[], Iterator[Iterator[Sequence[A]]]],
         *,
+        by_column: Callable[[], Iterator[Iterator[Sequence[A]]]] | None = None,
+        origin: Columns[A] | None = None,
         shape: tuple[int | None, int | None] = (None, None),
         label: str = "Influences",
         progress: bool = True,
     ) -> None:
         self._factory = factory
+        self._by_column = by_column or factory
+        self._origin = origin
         self._shape = shape
         self._label = label
         self._progress = progress
@@ -160,38 +192,52 @@ class NestedLazyChunkSequence(Generic[A]):
         converter: NumpyConverter[A],
         return_stored: bool = False,
         overwrite: bool = False,
+        *,
+        resume: bool = False,
+        encoding: Mapping[str, Any] | None = None,
     ) -> ZarrArray[Any] | None:
-        """Compute the chunks and write each to its place in one Zarr array as it comes.
+        """Compute the chunks and write them, block by block, to a Zarr array.
 
-        Rows of chunks are joined along the second axis, and the rows along the first. The
-        attribute `upweight` of the array says `{"complete": true}` only once everything is
-        written.
+        Rows of chunks are joined along the second axis, and the rows along the first. Test batches
+        whose factors fit the memory are one block for each training batch, and one Zarr chunk.
+        The attribute `upweight` of the array says what it was computed from, and `"complete": true`
+        only once everything is written. See `upweight.open_result` for reading it.
 
         Args:
             path_or_url: A path, a URL that fsspec understands, or a Zarr v3 store.
             converter: Turns each chunk into a NumPy array.
             return_stored: Whether to return the array, opened for reading.
             overwrite: Whether an array that is there already may be replaced.
+            resume: Whether an array that is there already is continued: only what is missing is
+                computed. It must have been begun by the same model, with the same options and
+                data; where there is none, it is begun.
+            encoding: Further options of `zarr.create_array`, such as `compressors`, `shards` or
+                `dtype`.
 
         Raises:
-            FileExistsError: there is an array already and `overwrite` is false, or a group.
+            FileExistsError: there is an array already and neither `overwrite` nor `resume` is
+                true; or it cannot be continued; or there is a group.
+            ValueError: both are true, or this result does not come from a calculator and cannot be
+                resumed.
+            ResumeError: the array was begun with another model, other options or another fit.
+            DataError: it was begun with other data.
         """
-        from upweight.store import GrowingArray
+        from upweight.writing import opened, write_groups
 
-        target = GrowingArray(path_or_url, overwrite=overwrite)
-        first_row = 0
+        target = opened(
+            path_or_url,
+            ("test", "train"),
+            self._origin,
+            overwrite=overwrite,
+            resume=resume,
+            encoding=encoding,
+        )
+        start = (lambda _: self._by_column()) if self._origin is None else self._origin.by_column
         with self._bar() as advance:
-            for group in self._tracked(advance):
-                column, row = 0, first_row
-                for chunks in group:
-                    row = first_row
-                    for chunk in chunks:
-                        values = converter.to_numpy(chunk)
-                        target.write((row, column), values)
-                        row += values.shape[0]
-                    column += values.shape[1]
-                first_row = row
-        return target.finish(return_stored=return_stored)
+            stored = write_groups(
+                target, start, self._origin, converter, shape=self._shape, advance=advance
+            )
+        return stored if return_stored else None
 
     def _bar(self) -> AbstractContextManager[Callable[[int], object]]:
         rows, columns = self._shape
