@@ -10,14 +10,19 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from upweight.errors import IncompleteResultError
 
 if TYPE_CHECKING:
+    import numpy as np
     import zarr
     from numpy.typing import NDArray
     from zarr.abc.store import Store
+    from zarr.core.array_spec import ArrayConfigParams
 
 StoreLike: TypeAlias = "str | PathLike[str] | Store"
 
 #: Name of the array attribute under which upweight notes what it wrote.
 ATTRIBUTE = "upweight"
+
+#: Every chunk is written, whatever it holds: one that exists is done.
+WHOLE: ArrayConfigParams = {"write_empty_chunks": True}
 
 #: Notes wait until this many times as long has passed as writing them took the last time.
 PATIENCE = 10
@@ -81,11 +86,14 @@ class BlockArray:
         key: str = self._array.metadata.encode_chunk_key(place)
         return bool(sync((self._array.store_path / key).exists()))
 
-    def read(self, shape: tuple[int, ...]) -> NDArray[Any]:
-        """Return the corner of this shape of an array that is continued."""
+    def read(self, index: tuple[int, ...], shape: tuple[int, ...]) -> NDArray[Any]:
+        """Return so much of an array that is continued, from where the block of this index begins."""
         assert self._array is not None
-        corner: Any = self._array[tuple(map(slice, shape))]
-        return corner  # type: ignore[no-any-return]  # slices of an array give an array
+        starts = [i * size for i, size in zip(index, self._array.chunks, strict=False)]
+        starts += [0] * (len(shape) - len(starts))
+        places = (slice(a, a + length) for a, length in zip(starts, shape, strict=True))
+        values: Any = self._array[tuple(places)]
+        return values  # type: ignore[no-any-return]  # slices of an array give an array
 
     def write(
         self,
@@ -112,8 +120,8 @@ class BlockArray:
         end = tuple(o + length for o, length in zip(start, block.shape, strict=True))
         self._notes |= notes or {}
         if self._array is None:
-            rest = end[len(expected) :]
-            self._array = self._create((*map(max, expected, end), *rest), block)
+            shape = (*map(max, expected, end), *end[len(expected) :])
+            self._array = self._create(shape, block.shape, block.dtype)
         elif note_now or time.monotonic() - self._noted > PATIENCE * self._note_took:
             self._note()
         self._check_place(start, block.shape)
@@ -126,6 +134,30 @@ class BlockArray:
                 )
             )
         self._array[tuple(map(slice, start, end))] = block
+
+    def prepare(
+        self,
+        shape: tuple[int, ...],
+        chunks: tuple[int, ...],
+        dtype: np.dtype[Any],
+        *,
+        notes: Mapping[str, Any],
+    ) -> zarr.Array[Any]:
+        """Return the Zarr array for others to write its chunks, each one whole, in any order.
+
+        Raises:
+            FileExistsError: the array is continued, and has other chunks.
+        """
+        self._notes |= notes
+        if self._array is None:
+            self._array = self._create(shape, chunks, dtype)
+        elif (self._array.shape, self._array.chunks) != (shape, chunks):
+            raise FileExistsError(
+                f"The array at {self._target} has the shape {self._array.shape} and the chunks "
+                f"{self._array.chunks}; the result has {shape} and {chunks}. Pass overwrite=True to "
+                "begin again, or another path."
+            )
+        return self._array
 
     def finish(
         self, extent: tuple[int, ...], *, notes: Mapping[str, Any] | None = None
@@ -146,21 +178,23 @@ class BlockArray:
 
         return zarr.open_array(self._target, mode="r")
 
-    def _create(self, shape: tuple[int, ...], block: NDArray[Any]) -> zarr.Array[Any]:
+    def _create(
+        self, shape: tuple[int, ...], chunks: tuple[int, ...], dtype: np.dtype[Any]
+    ) -> zarr.Array[Any]:
         import zarr
 
-        options: dict[str, Any] = {"dtype": block.dtype, **self._encoding}
-        others = [f"x{axis}" for axis in range(block.ndim - len(self._names))]
+        options: dict[str, Any] = {"dtype": dtype, **self._encoding}
+        others = [f"x{axis}" for axis in range(len(shape) - len(self._names))]
         self._notes["resumable"] &= "shards" not in options
         return zarr.create_array(
             self._target,
             shape=shape,
-            chunks=block.shape,
-            fill_value=float("nan") if block.dtype.kind == "f" else 0,
+            chunks=chunks,
+            fill_value=float("nan") if dtype.kind == "f" else 0,
             dimension_names=[*self._names, *others],
             attributes={ATTRIBUTE: dict(self._notes)},
             overwrite=self._overwrite,
-            config={"write_empty_chunks": True},  # a chunk that exists was written
+            config=WHOLE,
             **options,
         )
 
@@ -251,4 +285,4 @@ def _resumable(found: zarr.Array[Any], target: str | Store) -> zarr.Array[Any]:
             "blocks that are no whole chunks, as batches of several sizes make them. Pass "
             "overwrite=True to begin again, or another path."
         )
-    return zarr.open_array(target, mode="r+")
+    return zarr.open_array(target, mode="r+", config=WHOLE)

@@ -162,44 +162,71 @@ def _checked(
     """Refuse to continue what was begun otherwise; return the fingerprints of the earlier run."""
     if target.found is None or origin is None:
         return {}
-    then, now = target.found["identity"], _plain(origin.identity)
+    check_identity(target, origin.identity)
+    fingerprints: Mapping[str, Sequence[int]] = target.found["fingerprints"]
+    origin.expect(target.found)
+    if target.has(*first):
+        check_values(target, first, converter.to_numpy(origin.sample()))
+    return fingerprints
+
+
+def check_identity(target: BlockArray, identity: Mapping[str, Any]) -> None:
+    """Refuse to continue an array that was begun with something else.
+
+    Raises:
+        ResumeError: the identities differ.
+    """
+    assert target.found is not None
+    then, now = target.found["identity"], _plain(identity)
     for name in sorted({*then, *now}):
         if then.get(name) != now.get(name):
             raise ResumeError(
                 f"The stored result was begun with {name} = {then.get(name)!r}, and this one has "
                 f"{now.get(name)!r}. Pass overwrite=True to begin again, or another path."
             )
-    fingerprints: Mapping[str, Sequence[int]] = target.found["fingerprints"]
-    origin.expect(target.found)
-    if target.has(*first):
-        _check_again(target, converter.to_numpy(origin.sample()))
-    return fingerprints
 
 
-def _check_again(target: BlockArray, again: NDArray[Any]) -> None:
+def check_values(target: BlockArray, index: tuple[int, ...], again: NDArray[Any]) -> None:
+    """Refuse to continue an array whose values come out differently now.
+
+    Args:
+        target: The array.
+        index: Of the block whose first values are compared.
+        again: These values, computed anew.
+
+    Raises:
+        ResumeError: they differ by more than rounding.
+    """
     import numpy as np
 
-    stored = target.read(again.shape)
+    stored = target.read(index, again.shape)
     error = float(np.max(np.abs(stored - again)))
     largest = float(np.max(np.abs(again)))
     if not error <= float(np.finfo(stored.dtype).eps) ** 0.5 * largest:
         raise ResumeError(
-            f"The first values of the stored result come out differently now, by {error:.3g} where "
+            f"Values of the stored result come out differently now, by {error:.3g} where "
             f"the largest is {largest:.3g}: the model, its parameters or its fit are not those of "
             "the run that began it. Pass overwrite=True to begin again, or another path."
         )
 
 
-def _notes(origin: Origin[Any] | None) -> dict[str, Any]:
+def notes_of_run(
+    identity: Mapping[str, Any], fingerprints: Mapping[str, Sequence[int]]
+) -> dict[str, Any]:
+    """Return what the attribute of an array says of the run that writes it."""
     from upweight import __version__
 
-    if origin is None:
-        return {"version": __version__, "resumable": False}
     return {
-        "identity": _plain(origin.identity),
-        "fingerprints": {name: list(seen) for name, seen in origin.fingerprints.items()},
+        "identity": _plain(identity),
+        "fingerprints": {name: list(seen) for name, seen in fingerprints.items()},
         "version": __version__,
     }
+
+
+def _notes(origin: Origin[Any] | None) -> dict[str, Any]:
+    if origin is None:
+        return {"resumable": False}
+    return notes_of_run(origin.identity, origin.fingerprints)
 
 
 def _plain(identity: Mapping[str, Any]) -> dict[str, Any]:

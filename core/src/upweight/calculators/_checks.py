@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from upweight.errors import NotFittedError
+from upweight.errors import NotFittedError, ThreadSafetyViolationError
 from upweight.influence import InfluenceFunctionModel
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 
 def check_fitted(model: InfluenceFunctionModel[Any]) -> None:
@@ -32,3 +35,33 @@ def bytes_of(size: int | str) -> int:
     if size <= 0:
         raise ValueError(f"`max_memory` must be positive; got {size}.")
     return size
+
+
+def checked_client(client: Any) -> Client:
+    """Return the client.
+
+    Raises:
+        TypeError: this is something else.
+    """
+    from distributed import Client
+
+    if not isinstance(client, Client):
+        raise TypeError(
+            "`client` must be a distributed.Client, or the class DisableClientSingleThreadCheck "
+            f"to use another scheduler; got {client!r}."
+        )
+    return client
+
+
+def check_single_threaded(client: Client) -> None:
+    """Refuse a cluster whose workers have several threads.
+
+    Raises:
+        ThreadSafetyViolationError: a worker has several threads.
+    """
+    threads = {worker: n for worker, n in client.nthreads().items() if n > 1}
+    if threads:
+        raise ThreadSafetyViolationError(
+            f"The model is not thread-safe, and workers have several threads: {threads}. "
+            "Start the cluster with threads_per_worker=1, or pass DisableClientSingleThreadCheck."
+        )
