@@ -1,7 +1,7 @@
 """Which training examples made a model behave as it does, at any scale."""
 
 from upweight.aggregators import ListAggregator, NestedListAggregator
-from upweight.arrays import LazyChunkSequence, NestedLazyChunkSequence
+from upweight.arrays import LazyChunkSequence
 from upweight.calculators.dask import DaskInfluenceCalculator, DisableClientSingleThreadCheck
 from upweight.calculators.dask_reduction import reduce_influences
 from upweight.calculators.sequential import SequentialInfluenceCalculator
@@ -15,6 +15,7 @@ from upweight.errors import (
     CurvatureWarning,
     DataError,
     DivergenceError,
+    IncompleteResultError,
     IndefiniteCurvatureError,
     InvalidDimensionChunksError,
     LossError,
@@ -22,6 +23,7 @@ from upweight.errors import (
     ModelError,
     NonFiniteError,
     NotFittedError,
+    ResumeError,
     ThreadSafetyViolationError,
     UnalignedChunksError,
     UnsupportedCurvatureError,
@@ -34,6 +36,7 @@ from upweight.influence import (
     InfluenceMode,
     SecondOrderMode,
 )
+from upweight.nested import NestedLazyChunkSequence
 from upweight.plugins import Backend, backends, get_backend, hookimpl
 from upweight.protocols import (
     InverseCurvature,
@@ -54,8 +57,8 @@ from upweight.reductions import (
     Sum,
     TopK,
 )
-
-__version__ = "0.1.0"
+from upweight.store import open_result
+from upweight.version import __version__
 
 __all__ = [
     "ArgMax",
@@ -74,6 +77,7 @@ __all__ = [
     "DataError",
     "DisableClientSingleThreadCheck",
     "DivergenceError",
+    "IncompleteResultError",
     "IndefiniteCurvatureError",
     "InfluenceFunctionModel",
     "InfluenceMode",
@@ -96,6 +100,7 @@ __all__ = [
     "Objective",
     "Ranked",
     "Reduction",
+    "ResumeError",
     "SecondOrderMode",
     "SequenceAggregator",
     "SequentialInfluenceCalculator",
@@ -110,5 +115,6 @@ __all__ = [
     "backends",
     "get_backend",
     "hookimpl",
+    "open_result",
     "reduce_influences",
 ]

@@ -25,6 +25,14 @@ class ModelError(UpweightError, ValueError):
     """A model cannot be differentiated as it is."""
 
 
+class IncompleteResultError(UpweightError, ValueError):
+    """A stored result lacks blocks, because the run that wrote it did not come to its end."""
+
+
+class ResumeError(UpweightError, ValueError):
+    """A stored result was begun with another model, other options or other data."""
+
+
 class NonFiniteError(UpweightError, ArithmeticError):
     """A loss, gradient or result is NaN or infinite."""
 

@@ -93,6 +93,13 @@ class InfluenceFunctionModel(ABC, Generic[A]):
     def is_fitted(self) -> bool:
         """Whether `fit` has been called."""
 
+    def describe(self) -> dict[str, Any]:
+        """Return, as JSON, what tells this model from others: its method and options.
+
+        Stored results keep it, and are resumed only by a model that says the same of itself.
+        """
+        return {"method": type(self).__name__}
+
     @abstractmethod
     def fit(self, data: Iterable[Batch[A]]) -> Self:
         """Fit the curvature of the mean loss over the training data and return this object.

@@ -1,48 +1,130 @@
-"""Writing results to Zarr."""
+"""Results on disk: Zarr arrays that are written block by block and know what they hold."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Mapping, Sequence
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from upweight.errors import IncompleteResultError
+
 if TYPE_CHECKING:
+    import numpy as np
     import zarr
     from numpy.typing import NDArray
     from zarr.abc.store import Store
+    from zarr.core.array_spec import ArrayConfigParams
 
 StoreLike: TypeAlias = "str | PathLike[str] | Store"
 
 #: Name of the array attribute under which upweight notes what it wrote.
 ATTRIBUTE = "upweight"
 
+#: Every chunk is written, whatever it holds: one that exists is done.
+WHOLE: ArrayConfigParams = {"write_empty_chunks": True}
 
-class GrowingArray:
-    """A Zarr array whose final shape is known only when the last block has been written.
+#: Notes wait until this many times as long has passed as writing them took the last time.
+PATIENCE = 10
 
-    The first block gives the shape of the chunks. Until `finish`, what has not been written reads
-    as NaN and the attribute `upweight` says that the array is not complete.
+
+class BlockArray:
+    """A Zarr array that is written block by block; what is missing reads as NaN.
+
+    The first block gives the shape of the chunks. A block whose place is one chunk is written at
+    once: whenever the process ends, it is there or it is not. Blocks of other places are written
+    as well, but then the array cannot be resumed, and says so.
 
     Args:
         path_or_url: A path, a URL that fsspec understands, or a Zarr v3 store.
+        names: Names of the leading axes.
         overwrite: Whether an array that is there already may be replaced.
+        resume: Whether an array that is there already is continued.
+        encoding: Further options of `zarr.create_array`, such as `compressors`.
 
     Raises:
-        FileExistsError: there is an array already and `overwrite` is false, or a group.
+        FileExistsError: there is an array already, or a group, and it may not be replaced; or it
+            was not written so that it can be continued.
     """
 
-    def __init__(self, path_or_url: StoreLike, *, overwrite: bool) -> None:
+    def __init__(
+        self,
+        path_or_url: StoreLike,
+        *,
+        names: Sequence[str],
+        overwrite: bool = False,
+        resume: bool = False,
+        encoding: Mapping[str, Any] | None = None,
+    ) -> None:
+        if overwrite and resume:
+            raise ValueError("An array is either overwritten or resumed; pass one of the two.")
         self._target = _target(path_or_url)
-        self._overwrite = _may_overwrite(self._target, overwrite=overwrite)
-        self._array: zarr.Array[Any] | None = None
-        self._extent: tuple[int, ...] = ()
+        self._names = names
+        self._encoding = dict(encoding or {})
+        found = _existing(self._target)
+        self._array = _resumable(found, self._target) if resume and found is not None else None
+        if found is not None and self._array is None and not overwrite:
+            raise FileExistsError(
+                f"There is a Zarr array at {self._target} already; pass overwrite=True to replace "
+                "it, resume=True to continue it, or another path."
+            )
+        self._overwrite = found is not None
+        #: What the attribute of the array says, for an array that is continued.
+        self.found: Mapping[str, Any] | None = None
+        if self._array is not None:
+            self.found = notes_of(self._array)
+        self._notes: dict[str, Any] = dict(self.found or {"complete": False, "resumable": True})
+        self._noted = self._note_took = 0.0
 
-    def write(self, offset: tuple[int, ...], block: NDArray[Any]) -> None:
-        """Write a block whose first element goes to `offset`; axes not in `offset` start at 0."""
+    def has(self, *index: int) -> bool:
+        """Return whether the block of this index along the leading axes was written."""
+        if self._array is None:
+            return False
+        from zarr.core.sync import sync
+
+        place = index + (0,) * (self._array.ndim - len(index))
+        key: str = self._array.metadata.encode_chunk_key(place)
+        return bool(sync((self._array.store_path / key).exists()))
+
+    def read(self, index: tuple[int, ...], shape: tuple[int, ...]) -> NDArray[Any]:
+        """Return so much of an array that is continued, from where the block of this index begins."""
+        assert self._array is not None
+        starts = [i * size for i, size in zip(index, self._array.chunks, strict=False)]
+        starts += [0] * (len(shape) - len(starts))
+        places = (slice(a, a + length) for a, length in zip(starts, shape, strict=True))
+        values: Any = self._array[tuple(places)]
+        return values  # type: ignore[no-any-return]  # slices of an array give an array
+
+    def write(
+        self,
+        offset: tuple[int, ...],
+        block: NDArray[Any],
+        *,
+        expected: tuple[int, ...] = (),
+        notes: Mapping[str, Any] | None = None,
+        note_now: bool = True,
+    ) -> None:
+        """Write a block whose first element goes to `offset`; axes not in `offset` start at 0.
+
+        Args:
+            offset: Where along the leading axes.
+            block: The values.
+            expected: The extent along the leading axes that the array will probably have.
+            notes: What the attribute has to say from now on.
+            note_now: Whether it has to say so before the block is written, or some time later.
+
+        Raises:
+            FileExistsError: the array is continued, and the block does not fit its chunks.
+        """
         start = offset + (0,) * (block.ndim - len(offset))
         end = tuple(o + length for o, length in zip(start, block.shape, strict=True))
+        self._notes |= notes or {}
         if self._array is None:
-            self._array = self._create(end, block)
-        self._extent = tuple(map(max, self._extent or end, end))
+            shape = (*map(max, expected, end), *end[len(expected) :])
+            self._array = self._create(shape, block.shape, block.dtype)
+        elif note_now or time.monotonic() - self._noted > PATIENCE * self._note_took:
+            self._note()
+        self._check_place(start, block.shape)
         if any(need > have for need, have in zip(end, self._array.shape, strict=True)):
             # Doubling keeps the number of metadata writes logarithmic.
             self._array.resize(
@@ -53,35 +135,120 @@ class GrowingArray:
             )
         self._array[tuple(map(slice, start, end))] = block
 
-    def finish(self, *, return_stored: bool) -> zarr.Array[Any] | None:
-        """Cut the array to the blocks written and mark it complete.
+    def prepare(
+        self,
+        shape: tuple[int, ...],
+        chunks: tuple[int, ...],
+        dtype: np.dtype[Any],
+        *,
+        notes: Mapping[str, Any],
+    ) -> zarr.Array[Any]:
+        """Return the Zarr array for others to write its chunks, each one whole, in any order.
+
+        Raises:
+            FileExistsError: the array is continued, and has other chunks.
+        """
+        self._notes |= notes
+        if self._array is None:
+            self._array = self._create(shape, chunks, dtype)
+        elif (self._array.shape, self._array.chunks) != (shape, chunks):
+            raise FileExistsError(
+                f"The array at {self._target} has the shape {self._array.shape} and the chunks "
+                f"{self._array.chunks}; the result has {shape} and {chunks}. Pass overwrite=True to "
+                "begin again, or another path."
+            )
+        return self._array
+
+    def finish(
+        self, extent: tuple[int, ...], *, notes: Mapping[str, Any] | None = None
+    ) -> zarr.Array[Any]:
+        """Cut the array to its extent along the leading axes, mark it complete, and open it.
 
         Raises:
             ValueError: nothing was written.
         """
         if self._array is None:
             raise ValueError("There was nothing to write: the sequence has no chunks.")
-        if self._array.shape != self._extent:
-            self._array.resize(self._extent)
-        self._array.attrs[ATTRIBUTE] = {"complete": True}
-        if not return_stored:
-            return None
+        shape = extent + self._array.shape[len(extent) :]
+        if self._array.shape != shape:
+            self._array.resize(shape)
+        self._notes |= {**(notes or {}), "complete": True}
+        self._note()
         import zarr
 
         return zarr.open_array(self._target, mode="r")
 
-    def _create(self, shape: tuple[int, ...], block: NDArray[Any]) -> zarr.Array[Any]:
+    def _create(
+        self, shape: tuple[int, ...], chunks: tuple[int, ...], dtype: np.dtype[Any]
+    ) -> zarr.Array[Any]:
         import zarr
 
+        options: dict[str, Any] = {"dtype": dtype, **self._encoding}
+        others = [f"x{axis}" for axis in range(len(shape) - len(self._names))]
+        self._notes["resumable"] &= "shards" not in options
         return zarr.create_array(
             self._target,
             shape=shape,
-            chunks=block.shape,
-            dtype=block.dtype,
-            fill_value=float("nan") if block.dtype.kind == "f" else 0,
-            attributes={ATTRIBUTE: {"complete": False}},
+            chunks=chunks,
+            fill_value=float("nan") if dtype.kind == "f" else 0,
+            dimension_names=[*self._names, *others],
+            attributes={ATTRIBUTE: dict(self._notes)},
             overwrite=self._overwrite,
+            config=WHOLE,
+            **options,
         )
+
+    def _note(self) -> None:
+        assert self._array is not None
+        start = time.monotonic()
+        if notes_of(self._array) != self._notes:
+            self._array.attrs[ATTRIBUTE] = dict(self._notes)
+        self._noted = time.monotonic()
+        self._note_took = self._noted - start
+
+    def _check_place(self, start: tuple[int, ...], shape: tuple[int, ...]) -> None:
+        assert self._array is not None
+        chunks = self._array.chunks
+        fits = all(s % c == 0 and n <= c for s, n, c in zip(start, shape, chunks, strict=True))
+        if fits or not self._notes["resumable"]:
+            return
+        if self.found is not None:
+            raise FileExistsError(
+                f"A block of shape {shape} at {start} does not fit the chunks {chunks} of the "
+                f"array at {self._target}, which was begun with batches of other sizes. Pass "
+                "overwrite=True to begin again, or another path."
+            )
+        self._notes["resumable"] = False
+        self._note()
+
+
+def open_result(path_or_url: StoreLike, *, incomplete: bool = False) -> zarr.Array[Any]:
+    """Open an array that `to_zarr` wrote, for reading.
+
+    Args:
+        path_or_url: A path, a URL that fsspec understands, or a Zarr v3 store.
+        incomplete: Whether an array that is not complete may be read; missing blocks are NaN.
+
+    Raises:
+        FileNotFoundError: there is no array.
+        IncompleteResultError: the array is not complete.
+    """
+    import zarr
+
+    array = zarr.open_array(_target(path_or_url), mode="r")
+    if not incomplete and not notes_of(array).get("complete", False):
+        raise IncompleteResultError(
+            f"The array at {path_or_url} is not complete: {array.nchunks_initialized} of about "
+            f"{array.nchunks} blocks are written. Call `to_zarr` with resume=True to have the "
+            "others computed, or pass incomplete=True to read what is there."
+        )
+    return array
+
+
+def notes_of(array: zarr.Array[Any]) -> dict[str, Any]:
+    """Return what upweight noted in an attribute of the array; empty if it did not write it."""
+    notes: Any = array.attrs.get(ATTRIBUTE, {})
+    return dict(notes)
 
 
 def _target(path_or_url: StoreLike) -> str | Store:
@@ -93,22 +260,29 @@ def _target(path_or_url: StoreLike) -> str | Store:
     return fspath(path_or_url).removeprefix("file://")
 
 
-def _may_overwrite(target: str | Store, *, overwrite: bool) -> bool:
-    """Return whether there is an array to replace, and refuse to replace anything else."""
+def _existing(target: str | Store) -> zarr.Array[Any] | None:
+    """Return the array that is there, or None, and refuse anything else."""
     import zarr
 
     try:
         existing = zarr.open(target, mode="r")
     except FileNotFoundError:
-        return False
+        return None
     if isinstance(existing, zarr.Group):
         raise FileExistsError(
             f"There is a Zarr group at {target}, which may hold other arrays; "
             "give a path for the array inside it, or another path."
         )
-    if not overwrite:
+    return existing
+
+
+def _resumable(found: zarr.Array[Any], target: str | Store) -> zarr.Array[Any]:
+    import zarr
+
+    if not notes_of(found).get("resumable", False):
         raise FileExistsError(
-            f"There is a Zarr array at {target} already; "
-            "pass overwrite=True to replace it, or another path."
+            f"The array at {target} cannot be resumed: it was not written by `to_zarr`, or in "
+            "blocks that are no whole chunks, as batches of several sizes make them. Pass "
+            "overwrite=True to begin again, or another path."
         )
-    return True
+    return zarr.open_array(target, mode="r+", config=WHOLE)

@@ -3,13 +3,12 @@
 Each is the method of the same name in `upweight.models` on a `JaxObjective`. What they have in
 common:
 
-    model: The trained model: `JaxModel(apply, params)`, an Equinox module, a Flax nnx module, or a
-        pair of a Flax linen module and its variables. Its present parameters are taken.
+    model: `JaxModel(apply, params)`, an Equinox module, a Flax nnx module, or a pair of a Flax linen
+        module and its variables. Its present parameters are taken.
     loss: Called as `loss(output, y)`, the mean over the samples of a batch.
-    trainable: Names of the parameters, or of the layers, that influences are taken over, or a
-        function that says so of a name; by default all parameters. The others are constants.
-    measurement: Called as `measurement(output, y)` with a batch of one test sample, instead of the
-        loss: a margin, a logit, any number.
+    trainable: Names of parameters or layers that influences are taken over, or a function that says
+        so of a name; by default all parameters. The others are constants.
+    measurement: Called as `measurement(output, y)` with one test sample instead of the loss.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, Generic, TypeVar
 from zlib import crc32
@@ -34,8 +34,35 @@ class StableOrder(Generic[T]):
         check_reusable(data)
         self._data = data
         self._name = name
-        self._seen: list[int] = []
+        self.seen: list[int] = []  #: Checksums of the batches that were read, in order.
         self._complete = False  # whether a pass has reached the end, so that no more may follow
+        self._before = "when it was read before"
+
+    @property
+    def length(self) -> int | None:
+        """Number of batches, once a pass has reached the end."""
+        return len(self.seen) if self._complete else None
+
+    def expect(self, seen: Sequence[int], *, complete: bool) -> None:
+        """Compare from now on with what an earlier run has read.
+
+        Args:
+            seen: Its checksums.
+            complete: Whether it has reached the end.
+        """
+        self.seen, self._complete = list(seen), complete
+        self._before = "when the stored result was begun"
+
+    def first(self) -> T:
+        """Return the first batch, compared if it was read before.
+
+        Raises:
+            DataError: there is no batch, or it is not the one of an earlier pass.
+        """
+        for batch in self._data:
+            self._compare(0, batch)
+            return batch
+        raise DataError(f"The {self._name} data holds no batch; pass at least one.")
 
     def probe(self) -> T:
         """Read the first batches, note what they are, and return the first.
@@ -61,26 +88,26 @@ class StableOrder(Generic[T]):
             self._compare(index, batch)
             yield batch
             count = index + 1
-        if count < len(self._seen):
+        if count < len(self.seen):
             raise DataError(
-                f"The {self._name} data held at least {len(self._seen)} batches before and "
+                f"The {self._name} data held at least {len(self.seen)} batches before and "
                 f"{count} now. Pass data that is the same on every pass."
             )
         self._complete = True
 
     def _compare(self, index: int, batch: T) -> None:
         now = fingerprint(batch)
-        if index == len(self._seen):
+        if index == len(self.seen):
             if self._complete:
                 raise DataError(
                     f"The {self._name} data held {index} batches before and holds more now. "
                     "Pass data that is the same on every pass."
                 )
-            self._seen.append(now)
-        elif now != self._seen[index]:
+            self.seen.append(now)
+        elif now != self.seen[index]:
             raise DataError(
-                f"Batch {index} of the {self._name} data is not what it was when it was read "
-                "before, so rows and columns of the result would have no fixed meaning. "
+                f"Batch {index} of the {self._name} data is not what it was {self._before}, "
+                "so rows and columns of the result would have no fixed meaning. "
                 "Turn off shuffling (DataLoader(..., shuffle=False)) and random augmentation."
             )
 

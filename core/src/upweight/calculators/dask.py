@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from uuid import uuid4
 
-from upweight.calculators._checks import bytes_of, check_fitted
+from upweight.calculators._blockwise import DaskTree, batch_builder, blocks
+from upweight.calculators._checks import (
+    bytes_of,
+    check_fitted,
+    check_single_threaded,
+    checked_client,
+    scattered,
+)
 from upweight.calculators._chunks import check_chunks, check_factor_chunks, merged_chunks
 from upweight.calculators._factors import Factors
-from upweight.errors import ModelError, ThreadSafetyViolationError
+from upweight.calculators._storing import Compute, Source, compute_locally, compute_on, store
 from upweight.influence import (
     InfluenceFunctionModel,
     InfluenceMode,
@@ -17,16 +24,17 @@ from upweight.influence import (
     both_or_default,
 )
 from upweight.protocols import NumpyConverter
-from upweight.trees import Batch, Tree, leaves, map_leaves, perturbed_leaf, rebuild
+from upweight.trees import perturbed_leaf
 
 if TYPE_CHECKING:
     import dask.array as da
     from distributed import Client
     from numpy.typing import NDArray
+    from zarr import Array as ZarrArray
+
+    from upweight.store import StoreLike
 
 A = TypeVar("A")
-
-DaskTree: TypeAlias = "Tree[da.Array]"
 
 
 class DisableClientSingleThreadCheck:
@@ -71,27 +79,24 @@ class DaskInfluenceCalculator(Generic[A]):
             mode: Factors.cheapest(influence_function_model, mode) for mode in InfluenceMode
         }
         self._dtype = influence_function_model.dtype
+        self._described = influence_function_model.describe()
+        self._sources: dict[str, Source] = {}  # of the arrays that were returned, by their names
+        self._compute: Compute = compute_locally
         self._converter = converter
-        # What stands for the model in a graph: one key that all tasks refer to, or a future.
-        self._model: Any
+        self._model: (
+            Any  # what stands for it in a graph: a key that all tasks refer to, or a future
+        )
         if client is DisableClientSingleThreadCheck:
             from dask.delayed import delayed
 
             name = f"influence-model-{uuid4().hex}"
             self._model = delayed(influence_function_model, name=name, traverse=False)
             return
-        connected = _checked_client(client)
+        connected = checked_client(client)
+        self._compute = compute_on(connected)
         if not influence_function_model.is_thread_safe:
-            _check_single_threaded(connected)
-        try:
-            self._model = connected.scatter(influence_function_model, broadcast=True, hash=False)
-        except TypeError as error:
-            raise ModelError(
-                "The model cannot be sent to the worker processes, because something that it or its "
-                f"loss refers to cannot be pickled: {error.__cause__ or error}. Make that inside of "
-                "the function that uses it, define model and loss in a module that the workers can "
-                "import, or use threads: `Client(processes=False)`."
-            ) from error
+            check_single_threaded(connected)
+        self._model = scattered(influence_function_model, connected)
 
     def influence_factors(self, x: DaskTree, y: DaskTree) -> da.Array:
         """Return the influence factors of all samples, lazily.
@@ -107,7 +112,8 @@ class DaskInfluenceCalculator(Generic[A]):
             InvalidDimensionChunksError: an array is chunked along another axis than the samples.
             UnalignedChunksError: the arrays are not chunked alike along the samples.
         """
-        return self._solved(self._primal, x, y)
+        factors = self._solved(self._primal, x, y)
+        return self._noted(factors, "influence factors", ("sample",), given=(x, y))
 
     def self_influences(self, x: DaskTree, y: DaskTree) -> da.Array:
         """Return the influence of each sample on itself, lazily, without those on the others.
@@ -124,12 +130,13 @@ class DaskInfluenceCalculator(Generic[A]):
             UnalignedChunksError: the arrays are not chunked alike along the samples.
         """
         check_chunks(x, y)
-        converter, build = self._converter, _batch_builder(self._converter, x, y)
+        converter, build = self._converter, batch_builder(self._converter, x, y)
 
         def self_influences(model: Any, *arrays: NDArray[Any]) -> NDArray[Any]:
             return converter.to_numpy(model.self_influences(*build(arrays)))
 
-        return self._blocks(self_influences, "self-influences", (0,), [], (x, y), new_axes={})
+        values = self._blocks(self_influences, "self-influences", (0,), [], (x, y), new_axes={})
+        return self._noted(values, "self-influences", ("sample",), given=(x, y))
 
     def influences(
         self,
@@ -162,7 +169,10 @@ class DaskInfluenceCalculator(Generic[A]):
         mode = InfluenceMode(mode)
         check_chunks(x_train, y_train)
         form = self._factors[mode]
-        return self._influences(form, self._solved(form, x_test, y_test), x_train, y_train, mode)
+        factors = self._solved(form, x_test, y_test)
+        values = self._influences(form, factors, x_train, y_train, mode)
+        data = {"test": (x_test, y_test), "training": (x_train, y_train)}
+        return self._noted(values, "influences", ("test", "train"), mode=mode, **data)
 
     def influences_from_factors(
         self,
@@ -188,11 +198,71 @@ class DaskInfluenceCalculator(Generic[A]):
             InvalidDimensionChunksError: an array is chunked along another axis than the samples.
             UnalignedChunksError: the arrays of a batch are not chunked alike along the samples.
         """
-        return self._influences(self._primal, z_test_factors, x, y, InfluenceMode(mode))
+        mode = InfluenceMode(mode)
+        values = self._influences(self._primal, z_test_factors, x, y, mode)
+        what = "influences from factors"
+        return self._noted(values, what, ("test", "train"), mode=mode, training=(x, y))
+
+    def to_zarr(
+        self,
+        array: da.Array,
+        path_or_url: StoreLike,
+        return_stored: bool = False,
+        overwrite: bool = False,
+        *,
+        resume: bool = False,
+        encoding: Mapping[str, Any] | None = None,
+        progress: bool = True,
+    ) -> ZarrArray[Any] | None:
+        """Compute an array of this calculator, each block written by the worker that computed it.
+
+        The attribute `upweight` of the array says what it was computed from, and `"complete": true`
+        only once everything is written; see `upweight.open_result`. All data is read once more
+        beforehand, for the checksums of its chunks.
+
+        Args:
+            array: What a method of this calculator returned, as it is.
+            path_or_url: A path or URL that all workers reach, or a Zarr v3 store.
+            progress: Whether to show progress bars.
+            return_stored, overwrite, resume, encoding: As in `NestedLazyChunkSequence.to_zarr`.
+
+        Raises:
+            ValueError: the array does not come from this calculator, or shards are asked for.
+            InvalidDimensionChunksError: the blocks of the array are not of one size.
+            FileExistsError, ResumeError, DataError: As in `NestedLazyChunkSequence.to_zarr`.
+        """
+        from upweight.store import BlockArray
+
+        source = self._sources.get(array.name)
+        if source is None:
+            raise ValueError("Pass an array as this calculator returned it, not one made from it.")
+        if "shards" in (encoding or {}):
+            raise ValueError("Parallel writers would share the shards, and lose what others wrote.")
+        target = BlockArray(
+            path_or_url,
+            names=source.names,
+            overwrite=overwrite,
+            resume=resume,
+            encoding=encoding,
+        )
+        stored = store(array, source, target, compute=self._compute, progress=progress)
+        return stored if return_stored else None
+
+    def _noted(
+        self, array: da.Array, what: str, names: tuple[str, ...], mode: str = "", **data: Any
+    ) -> da.Array:
+        identity = {
+            **self._described,
+            "dtype": str(self._dtype),
+            "calculator": "dask",
+            "what": what,
+        }
+        self._sources[array.name] = Source(identity | ({"mode": mode} if mode else {}), names, data)
+        return array
 
     def _solved(self, form: Factors, x: DaskTree, y: DaskTree) -> da.Array:
         check_chunks(x, y)
-        converter, build = self._converter, _batch_builder(self._converter, x, y)
+        converter, build = self._converter, batch_builder(self._converter, x, y)
 
         def factors(model: Any, *arrays: NDArray[Any]) -> NDArray[Any]:
             return converter.to_numpy(form.solve(model, *build(arrays)))
@@ -208,7 +278,7 @@ class DaskInfluenceCalculator(Generic[A]):
         grouped = factors.rechunk({0: merged_chunks(factors.chunks[0], rows)})
         shape = perturbed_leaf(x).shape[1:] if mode is InfluenceMode.Perturbation else ()
 
-        converter, build = self._converter, _batch_builder(self._converter, x, y)
+        converter, build = self._converter, batch_builder(self._converter, x, y)
 
         def influences(model: Any, rows: NDArray[Any], *arrays: NDArray[Any]) -> NDArray[Any]:
             held = converter.from_numpy(rows)
@@ -224,76 +294,5 @@ class DaskInfluenceCalculator(Generic[A]):
             new_axes=dict(zip(input_axes, shape, strict=True)),
         )
 
-    def _blocks(
-        self,
-        function: Callable[..., NDArray[Any]],
-        name: str,
-        output_axes: tuple[int, ...],
-        first: list[Any],
-        batch: tuple[DaskTree, DaskTree],
-        *,
-        new_axes: dict[int, int],
-    ) -> da.Array:
-        """Call `function(model, *first, *arrays of the batch)` for each block of the result.
-
-        Axes are numbered: 0 the samples of the batch, negative the others of inputs and result;
-        positive ones are gathered whole.
-        """
-        import dask.array as da
-        import numpy as np
-
-        whole = iter(range(2, 1000))
-        arguments: list[Any] = [self._model, None, *first]
-        for leaf in (leaf for tree in batch for leaf in leaves(tree)):
-            arguments += [leaf, (0, *(next(whole) for _ in leaf.shape[1:]))]
-        blocks: da.Array = da.blockwise(
-            function,
-            output_axes,
-            *arguments,
-            new_axes=new_axes,
-            concatenate=True,
-            align_arrays=False,  # they are aligned, which was checked; Dask would warn of many blocks
-            dtype=self._dtype,
-            meta=np.empty((0,) * len(output_axes), dtype=self._dtype),
-            # A random name: hashing the model and its data would cost more than it can save.
-            token=f"{name}-{uuid4().hex}",
-        )
-        return blocks
-
-
-def _batch_builder(
-    converter: NumpyConverter[A], x: DaskTree, y: DaskTree
-) -> Callable[[tuple[NDArray[Any], ...]], Batch[A]]:
-    """Return what makes a batch of one chunk of each array, in order.
-
-    It travels with every task, so it holds how `x` and `y` are nested and not the arrays
-    themselves, whose graphs hold all of the data.
-    """
-    nested_x, nested_y = (map_leaves(lambda _: None, tree) for tree in (x, y))
-    split = len(leaves(x))
-
-    def build(arrays: tuple[NDArray[Any], ...]) -> Batch[A]:
-        converted = tuple(converter.from_numpy(array) for array in arrays)
-        return rebuild(nested_x, converted[:split]), rebuild(nested_y, converted[split:])
-
-    return build
-
-
-def _checked_client(client: Any) -> Client:
-    from distributed import Client
-
-    if not isinstance(client, Client):
-        raise TypeError(
-            "`client` must be a distributed.Client, or the class DisableClientSingleThreadCheck "
-            f"to use another scheduler; got {client!r}."
-        )
-    return client
-
-
-def _check_single_threaded(client: Client) -> None:
-    threads = {worker: n for worker, n in client.nthreads().items() if n > 1}
-    if threads:
-        raise ThreadSafetyViolationError(
-            f"The model is not thread-safe, and workers have several threads: {threads}. "
-            "Start the cluster with threads_per_worker=1, or pass DisableClientSingleThreadCheck."
-        )
+    def _blocks(self, *args: Any, **options: Any) -> da.Array:
+        return blocks(self._model, *args, dtype=self._dtype, **options)

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
-from itertools import pairwise
+from collections.abc import Callable, Iterable
 from typing import Any, Generic, TypeVar
 
-from array_api_compat import array_namespace
-
-from upweight.arrays import LazyChunkSequence, NestedLazyChunkSequence
+from upweight.arrays import LazyChunkSequence
 from upweight.calculators._checks import bytes_of, check_fitted
 from upweight.calculators._factors import Factors
 from upweight.calculators._order import StableOrder
-from upweight.checks import as_batch, batch_size, check_reusable, located
-from upweight.errors import DataError
+from upweight.calculators._sources import Pairs, PerBatch
+from upweight.checks import check_reusable
 from upweight.influence import InfluenceFunctionModel, InfluenceMode, ModeLike
+from upweight.nested import NestedLazyChunkSequence
 from upweight.progress import length_of
-from upweight.trees import Batch, perturbed_leaf
+from upweight.trees import Batch
 
 A = TypeVar("A")
 
@@ -27,8 +23,7 @@ class SequentialInfluenceCalculator(Generic[A]):
     """Influences between collections of batches, computed lazily on one machine.
 
     Factors are solved once for each test batch. Test batches are taken in groups whose factors
-    and results fit into `max_memory`; for each group the training data is read once. `reduce` and
-    `to_zarr` hold the results for one training batch at a time, so their groups are larger.
+    and results fit into `max_memory`; for each group the training data is read once.
 
     Args:
         influence_function_model: A fitted model.
@@ -103,17 +98,21 @@ class SequentialInfluenceCalculator(Generic[A]):
             DataError: the data can be read only once; on computing: it is empty, or it changes.
         """
         mode = InfluenceMode(mode)
-        test, train = StableOrder(test_data, name="test"), StableOrder(train_data, name="training")
-
-        def groups(columns: int | None) -> Iterator[Iterator[Sequence[A]]]:
-            form = Factors.cheapest(self._model, mode)
-            row_bytes = self._row_bytes(train, columns, form, mode)
-            test.probe()
-            factors = _computed(test, partial(form.solve, self._model), name="test")
-            return self._groups(factors, train, form, mode, row_bytes)
-
-        shape = (length_of(test_data), length_of(train_data))
-        return self._nested(groups, shape)
+        source = self._pairs(
+            StableOrder(test_data, name="test"),
+            StableOrder(train_data, name="training"),
+            form=Factors.cheapest(self._model, mode),
+            solved=False,
+            mode=mode,
+            columns=length_of(train_data),
+        )
+        return NestedLazyChunkSequence(
+            source.by_row,
+            by_column=source.by_column,
+            origin=source,
+            shape=(length_of(test_data), length_of(train_data)),
+            progress=self._progress,
+        )
 
     def influences_from_factors(
         self,
@@ -141,104 +140,62 @@ class SequentialInfluenceCalculator(Generic[A]):
         train = StableOrder(train_data, name="training")
         check_reusable(z_test_factors)
 
-        def groups(columns: int | None) -> Iterator[Iterator[Sequence[A]]]:
-            form = Factors.of(self._model)
-            row_bytes = self._row_bytes(train, columns, form, mode)
-            return self._groups(iter(z_test_factors), train, form, mode, row_bytes)
+        def source() -> Pairs[A]:  # factors may be computed again, with other rounding errors
+            return self._pairs(
+                StableOrder(z_test_factors, name="factors"),
+                train,
+                form=Factors.of(self._model),
+                solved=True,
+                mode=mode,
+                columns=length_of(train_data),
+            )
 
-        shape = (length_of(z_test_factors), length_of(train_data))
-        return self._nested(groups, shape)
+        return NestedLazyChunkSequence(
+            lambda: source().by_row(),
+            by_column=lambda: source().by_column(),
+            origin=source(),
+            shape=(length_of(z_test_factors), length_of(train_data)),
+            progress=self._progress,
+        )
 
     def _for_each_batch(
         self, data: Iterable[Batch[A]], compute: Callable[[Any, Any], A], *, label: str
     ) -> LazyChunkSequence[A]:
-        ordered = StableOrder(data, name="given")
-
-        def chunks() -> Iterator[A]:
-            ordered.probe()
-            return _computed(ordered, compute, name="given")
-
+        identity = self._identity(what=label.lower())
+        source = PerBatch(StableOrder(data, name="given"), compute, identity)
         return LazyChunkSequence(
-            chunks, length=length_of(data), label=label, progress=self._progress
-        )
-
-    def _nested(
-        self,
-        groups: Callable[[int | None], Iterator[Iterator[Sequence[A]]]],
-        shape: tuple[int | None, int | None],
-    ) -> NestedLazyChunkSequence[A]:
-        """Return the chunks of groups, given a function of how many columns of results are held."""
-        return NestedLazyChunkSequence(
-            partial(groups, shape[1]),
-            by_column=partial(groups, 1),
-            shape=shape,
+            source.chunks,
+            origin=source,
+            length=length_of(data),
+            label=label,
             progress=self._progress,
         )
 
-    def _groups(
+    def _pairs(
         self,
-        factors: Iterator[A],
+        test: StableOrder[Any],
         train: StableOrder[Batch[A]],
+        *,
         form: Factors,
+        solved: bool,
         mode: InfluenceMode,
-        row_bytes: int,
-    ) -> Iterator[Iterator[Sequence[A]]]:
-        """Gather factors while they fit the budget, and yield the columns of each group."""
-        group: list[Any] = []
-        rows = 0
-        for chunk in factors:
-            arriving = int(chunk.shape[0])  # type: ignore[attr-defined]  # the array API has no static type
-            if group and (rows + arriving) * row_bytes > self._max_memory:
-                yield self._columns(group, train, form, mode)
-                group, rows = [], 0
-            group.append(chunk)
-            rows += arriving
-        if not group:
-            raise DataError("There are no factors of test samples; pass at least one array.")
-        yield self._columns(group, train, form, mode)
-
-    def _columns(
-        self,
-        group: list[Any],
-        train: StableOrder[Batch[A]],
-        form: Factors,
-        mode: InfluenceMode,
-    ) -> Iterator[Sequence[A]]:
-        """Yield, for each training batch, the influences on each test batch of the group."""
-        ends = [0]
-        for chunk in group:
-            ends.append(ends[-1] + int(chunk.shape[0]))
-        factors = array_namespace(*group).concat(group) if len(group) > 1 else group[0]
-        group.clear()  # the joined array replaces the pieces
-        for index, item in enumerate(train):
-            with located(f"batch {index} of the training data"):
-                x, y = as_batch(item)
-                block: Any = form.influences(self._model, factors, x, y, mode)
-            yield [block[start:end, ...] for start, end in pairwise(ends)]
-
-    def _row_bytes(
-        self,
-        train: StableOrder[Batch[A]],
         columns: int | None,
-        form: Factors,
-        mode: InfluenceMode,
-    ) -> int:
-        """Return the bytes of one test sample: its factors, and results for so many batches."""
-        train.probe()  # read again at once, or shuffling would show only after factors were solved
-        with located("batch 0 of the training data"):
-            x, y = as_batch(train.probe())
-            numbers = 1
-            if mode is InfluenceMode.Perturbation:
-                leaf: Any = perturbed_leaf(x)
-                numbers = math.prod(leaf.shape[1:])
-        results = (columns or 0) * batch_size(x, y) * numbers
-        return (form.width + results) * self._model.dtype.itemsize
+    ) -> Pairs[A]:
+        return Pairs(
+            self._model,
+            test,
+            train,
+            form=form,
+            solved=solved,
+            mode=mode,
+            columns=columns,
+            max_memory=self._max_memory,
+            identity=self._identity(
+                what="influences from factors" if solved else "influences",
+                mode=mode.value,
+                max_memory=self._max_memory,
+            ),
+        )
 
-
-def _computed(
-    data: StableOrder[Batch[A]], compute: Callable[[Any, Any], A], *, name: str
-) -> Iterator[A]:
-    for index, item in enumerate(data):
-        with located(f"batch {index} of the {name} data"):
-            result = compute(*as_batch(item))
-        yield result
+    def _identity(self, **more: Any) -> dict[str, Any]:
+        return {**self._model.describe(), "dtype": str(self._model.dtype), **more}

@@ -101,6 +101,20 @@ class CurvatureInfluence(InfluencesByBlock[A]):
         r"""The damping \(\lambda\) of each block."""
         return dict(self._regularization)
 
+    def describe(self) -> dict[str, Any]:
+        """Return, as JSON, the method, its options and the parameters of each block."""
+        return {
+            **super().describe(),
+            "regularization": dict(self._regularization),
+            "second_order_mode": self._mode.value,
+            "blocks": {name: list(b.parameters) for name, b in self._blocks.by_name.items()},
+            **self._settings(),
+        }
+
+    def _settings(self) -> dict[str, Any]:
+        """Return the options that only this method has, as JSON."""
+        return {}
+
     @property
     def is_thread_safe(self) -> bool:
         """Whether several threads may ask this object for influences at once."""

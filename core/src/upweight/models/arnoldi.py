@@ -110,6 +110,14 @@ class ArnoldiInfluence(CurvatureInfluence[A]):
         if not self._dropped:
             check_positive(self._regularization, advice=ADVICE)
 
+    def _settings(self) -> dict[str, Any]:
+        return {
+            "rank": self._rank,
+            "krylov_dimension": self._dimension,
+            "outside": "dropped" if self._dropped else "damped",
+            "seed": self._seed,
+        }
+
     def _fit(self, data: Iterable[Batch[A]], *, progress: bool) -> dict[str, FittedCurvature[A]]:
         kept = TrainingData(data, self._objective, progress=progress)
         return {

@@ -92,6 +92,13 @@ class CgInfluence(CurvatureInfluence[A]):
         self._solver = solver
         self._preconditioner = preconditioner
 
+    def _settings(self) -> dict[str, Any]:
+        return {
+            **self._options,
+            "solver": self._solver,
+            "preconditioner": repr(self._preconditioner),
+        }
+
     def _fit(self, data: Iterable[Batch[A]], *, progress: bool) -> dict[str, FittedCurvature[A]]:
         start = time.perf_counter()
         kept = TrainingData(data, self._objective, progress=progress)

@@ -107,6 +107,17 @@ class EkfacInfluence(LayerPairs[A]):
         self._seed = seed
         self._layer_of: dict[str, str] = {}
 
+    def _settings(self) -> dict[str, Any]:
+        return {
+            "damping": "relative" if self._relative else "absolute",
+            "second_order_mode": "fisher",
+            "fisher": self._fisher.value,
+            "corrected": self._corrected,
+            "uncovered": self._uncovered,
+            "draws": self._draws,
+            "seed": self._seed,
+        }
+
     def _fit(self, data: Iterable[Batch[A]], *, progress: bool) -> dict[str, FittedCurvature[A]]:
         start = time.perf_counter()
         kept = TrainingData(data, self._objective, progress=progress)

@@ -127,6 +127,9 @@ class GradientInfluence(CurvatureInfluence[A]):
         result: A = array_namespace(factors).sum(factors * _units(gradients), axis=1)
         return result
 
+    def _settings(self) -> dict[str, Any]:
+        return {"second_order_mode": "identity", "normalize": self._normalize}
+
     def _fit(self, data: Iterable[Batch[A]], *, progress: bool) -> dict[str, FittedCurvature[A]]:  # noqa: ARG002  # there is nothing to learn
         return dict.fromkeys(self.block_names, Identity())
 

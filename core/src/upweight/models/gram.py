@@ -106,6 +106,15 @@ class GramInfluence(DualPairs[A]):
         self._max_memory = max_memory
         self._seed = seed
 
+    def _settings(self) -> dict[str, Any]:
+        return {
+            "second_order_mode": "gauss_newton" if self._gauss_newton else "empirical_fisher",
+            "damping": "relative" if self._relative else "absolute",
+            "directions": self._directions,
+            "landmarks": self._landmarks,
+            "seed": self._seed,
+        }
+
     def _fit(self, data: Iterable[Batch[A]], *, progress: bool) -> dict[str, FittedCurvature[A]]:
         start = time.perf_counter()
         kept = TrainingData(data, self._objective, progress=progress)

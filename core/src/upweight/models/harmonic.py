@@ -70,6 +70,9 @@ class InverseHarmonicMeanInfluence(CurvatureInfluence[A]):
         for block, damping in self.regularization.items():
             _check_positive(damping, block)
 
+    def _settings(self) -> dict[str, Any]:
+        return {"second_order_mode": "empirical_fisher"}
+
     def _fit(self, data: Iterable[Batch[A]], *, progress: bool) -> dict[str, FittedCurvature[A]]:
         start = time.perf_counter()
         batches = TrainingData(data, self._objective, progress=progress)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -99,6 +99,9 @@ class LissaInfluence(CurvatureInfluence[A]):
             if isinstance(value, bool) or int(value) != value or value < least:
                 raise ValueError(f"`{name}` must be an integer of at least {least}; got {value!r}.")
         self._options = LissaOptions(rtol, maxiter, scale, repeats, seed)
+
+    def _settings(self) -> dict[str, Any]:
+        return asdict(self._options)
 
     def _fit(self, data: Iterable[Batch[A]], *, progress: bool) -> dict[str, FittedCurvature[A]]:
         start = time.perf_counter()

@@ -6,7 +6,7 @@ import time
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 from array_api_compat import array_namespace
@@ -95,6 +95,13 @@ class NystroemSketchInfluence(CurvatureInfluence[A]):
         choice = checked_choice(indefinite, name="indefinite", choices=("refuse", "shift"))
         self._shifts = choice == "shift"
         check_positive(self._regularization, advice=ADVICE)
+
+    def _settings(self) -> dict[str, Any]:
+        return {
+            "rank": self._rank,
+            "indefinite": "shift" if self._shifts else "refuse",
+            "seed": self._seed,
+        }
 
     def _fit(self, data: Iterable[Batch[A]], *, progress: bool) -> dict[str, FittedCurvature[A]]:
         kept = TrainingData(data, self._objective, progress=progress)
