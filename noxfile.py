@@ -220,7 +220,12 @@ def third_party(session: nox.Session) -> None:
 
 def run_tests(session: nox.Session, *arguments: str | Path) -> None:
     """Run tests in one process for each core, each of one thread."""
-    env = {"OMP_NUM_THREADS": "1"}
+    env = {
+        "OMP_NUM_THREADS": "1",
+        # What JAX has compiled is kept for the other processes, and for the next session.
+        "JAX_COMPILATION_CACHE_DIR": str(Path(session.cache_dir, "jax").resolve()),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
     session.run("pytest", "-n", "auto", *arguments, *session.posargs, env=env)
 
 

@@ -1,7 +1,6 @@
 """The influence methods, for JAX models.
 
-Each is the method of the same name in `upweight.models` on a `JaxObjective`. What they have in
-common:
+Each is the method of the same name in `upweight.models` on a `JaxObjective`. All of them take:
 
     model: `JaxModel(apply, params)`, an Equinox module, a Flax nnx module, or a pair of a Flax linen
         module and its variables. Its present parameters are taken.
