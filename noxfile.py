@@ -14,7 +14,7 @@ nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.download_python = "never"
 # A Python that is not on this machine is reported and skipped, on CI as well.
 nox.options.error_on_missing_interpreters = False
-# The session with the most tests comes last, so that its summary closes the output.
+# The session with the most tests comes last.
 nox.options.sessions = [
     *("lint", "types", "imports", "core", "build", "third_party", "minimums"),
     *("docs", "example", "example_jax", "both", "jax", "torch"),
@@ -136,11 +136,12 @@ def minimums(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS)
 def torch(session: nox.Session) -> None:
-    """Run all tests with the torch backend."""
+    """Test the torch backend. Tests of core know no framework: session `core` has run them."""
     if session.python not in TORCH_PYTHONS:
         session.skip(f"a CPU wheel of torch is known for Python {', '.join(TORCH_PYTHONS)} only")
     install(session, *TORCH, group="test")
-    run_tests(session, "--ignore", "tests/docs")
+    folders = ["torch_backend", "conformance", "plugins"]
+    run_tests(session, *(f"tests/{folder}" for folder in folders), *Path("tests").glob("test_*.py"))
 
 
 @nox.session(python=PYTHONS)
@@ -260,3 +261,10 @@ def bench(session: nox.Session) -> None:
         # The scripts keep torch to one thread; this does it for NumPy.
         path = f"tests/benchmarks/{script}.py"
         session.run("python", path, *arguments, env={"OMP_NUM_THREADS": "1"})
+
+
+@nox.session
+def bench_frameworks(session: nox.Session) -> None:
+    """Measure the JAX backend against the torch backend."""
+    install(session, *TORCH, *JAX, *GROUPS["jax"], group="example")
+    session.run("python", "tests/benchmarks/frameworks.py", *session.posargs)

@@ -6,8 +6,7 @@ The digits network 64-256-128-10 with ReLU, the Gauss-Newton matrix of 1,500 sam
 import time
 
 import torch
-from preconditioners import trained_network
-from sklearn.datasets import load_digits
+from digits import LARGE, TRAIN, trained_network
 from torch.nn.functional import cross_entropy
 
 from upweight_torch import CgInfluence
@@ -32,16 +31,15 @@ def solve(network, train, test, regularization, solver):
 
 def main():
     torch.set_num_threads(1)
-    x, y = load_digits(return_X_y=True)
-    x, y = torch.tensor(x / 16, dtype=torch.float32), torch.tensor(y)
-    train, test = (x[:1500], y[:1500]), (x[1500 : 1500 + ROWS], y[1500 : 1500 + ROWS])
-    network = trained_network(*train)
+    problem = trained_network(LARGE, torch.nn.ReLU, steps=30)
+    x, y = problem.x, problem.y
+    train, test = (x[:TRAIN], y[:TRAIN]), (x[TRAIN : TRAIN + ROWS], y[TRAIN : TRAIN + ROWS])
     print("| regularization | steps, lockstep | block | seconds, lockstep | block |")
     print("|---" * 5 + "|")
     for regularization in (1e-1, 1e-2, 1e-3):
         steps, seconds = zip(
             *(
-                solve(network, train, test, regularization, solver)
+                solve(problem.model, train, test, regularization, solver)
                 for solver in ("lockstep", "block")
             ),
             strict=True,

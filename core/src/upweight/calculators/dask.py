@@ -217,14 +217,16 @@ class DaskInfluenceCalculator(Generic[A]):
         """Compute an array of this calculator, each block written by the worker that computed it.
 
         The attribute `upweight` of the array says what it was computed from, and `"complete": true`
-        only once everything is written; see `upweight.open_result`. All data is read once more
-        beforehand, for the checksums of its chunks.
+        only once everything is written. All data is read once more, for checksums of its chunks.
 
         Args:
             array: What a method of this calculator returned, as it is.
             path_or_url: A path or URL that all workers reach, or a Zarr v3 store.
+            return_stored: Whether to return the array, opened for reading.
+            overwrite: Whether an array that is there already may be replaced.
+            resume: Whether it is continued instead; see `NestedLazyChunkSequence.to_zarr`.
+            encoding: Further options of `zarr.create_array`, but no shards.
             progress: Whether to show progress bars.
-            return_stored, overwrite, resume, encoding: As in `NestedLazyChunkSequence.to_zarr`.
 
         Raises:
             ValueError: the array does not come from this calculator, or shards are asked for.

@@ -19,7 +19,7 @@ Array = Any
 FEW = 16
 
 #: Numbers in a temporary array: what stays in the cache of a processor.
-NUMBERS = 2**19
+NUMBERS = 2**22
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,9 @@ def _formed_products(rows: Array, part: Factored) -> Array:
                 high = min(o, low + outputs)
                 formed = outer(g[:, :, low:high], a)
                 formed = xp.reshape(formed, (a.shape[0], (high - low) * i))
-                total = total + rows[:, low * i : high * i] @ xp.matrix_transpose(formed)
+                theirs = rows if high - low == o else rows[:, low * i : high * i]
+                # A transpose is a view for some, and a copy for others.
+                total = total + xp.tensordot(theirs, formed, axes=((1,), (1,)))
             pieces.append(total)
     return xp.concat(pieces, axis=1)
 

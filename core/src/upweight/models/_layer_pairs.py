@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from array_api_compat import array_namespace
 
 from upweight.checks import batch_size, check_finite
+from upweight.models._columns import Columns
 from upweight.models._factored import BlockGradients, block_gradients, layers_and_rest
 from upweight.models._pairs import PairInfluence
 from upweight.trees import Tree
@@ -31,6 +32,8 @@ class LayerPairs(PairInfluence[A]):
 
     #: Name of the layer that each block consists of, where there is one.
     _layer_of: Mapping[str, str]
+
+    _columns: Columns
 
     @property
     def pair_width(self) -> int:
@@ -68,14 +71,13 @@ class LayerPairs(PairInfluence[A]):
         rows: Any = pair_factors
         layers, rest, _ = layers_and_rest(self._objective, self._blocks, self._layer_of, (x, y))
         inverses: Mapping[str, Any] = self._inverses
+        widths = [len(self._blocks.by_name[name].columns) for name in layers]
+        *pieces, others = self._columns(rows, widths)
         total: Any = 0
-        start = 0
-        for name, layer in layers.items():
-            stop = start + len(self._blocks.by_name[name].columns)
-            total = total + inverses[name].products_inside(rows[:, start:stop], layer)
-            start = stop
+        for (name, layer), piece in zip(layers.items(), pieces, strict=True):
+            total = total + inverses[name].products_inside(piece, layer)
         if rest is not None:
-            total = total + rest.inner_products(rows[:, start:], (x, y))
+            total = total + rest.inner_products(others, (x, y))
         check_finite(total, what="influence", axis=1)
         return cast(A, total)
 

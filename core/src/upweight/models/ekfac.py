@@ -13,6 +13,7 @@ from upweight.errors import UnsupportedCurvatureError
 from upweight.influence import BlockMode
 from upweight.linalg.kronecker import KroneckerEigen, second_moments, squared_projections
 from upweight.models._base import FittedCurvature
+from upweight.models._columns import Columns
 from upweight.models._data import TrainingData
 from upweight.models._fisher import FisherFactors, FisherMode, LayerFactors, sliced
 from upweight.models._kronecker import DiagonalCurvature, KroneckerCurvature
@@ -128,6 +129,7 @@ class EkfacInfluence(LayerPairs[A]):
         eigen, layers = _kronecker_eigen(factors, kept.n_samples)
         layer_of = self._layer_of_block(layers)
         self._layer_of = layer_of
+        self._columns = Columns()
         if self._corrected:
             eigen = _with_corrected_eigenvalues(eigen, factors, kept.n_samples)
         diagonals = self._diagonals(kept, set(self.block_names) - set(layer_of))
