@@ -99,8 +99,7 @@ def influence_with_dask(model: DirectInfluence, digits: Digits, path: Path) -> z
     with Client(n_workers=2, threads_per_worker=1, dashboard_address=":0") as client:
         calculator = DaskInfluenceCalculator(model, TorchNumpyConverter(), client)
         influences = calculator.influences(x_val, y_val, x, y)  # a dask.array, nothing computed
-        influences.to_zarr(str(path), overwrite=True)
-    return zarr.open_array(path, mode="r")
+        return calculator.to_zarr(influences, path, return_stored=True, overwrite=True)
 
 
 def harm(influences: np.ndarray, *, every_image_equal: bool) -> np.ndarray:
