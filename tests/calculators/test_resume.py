@@ -1,5 +1,8 @@
 """A run that broke off is continued: only what is missing is computed, and nothing else fits in."""
 
+import errno
+import shutil
+
 import numpy as np
 import pytest
 import zarr
@@ -299,6 +302,52 @@ def test_the_array_says_what_it_is():
         "test": 4,
         "training": 3,
     }
+
+
+class FullDisk(MemoryStore):
+    """A store that takes no more after so many blocks."""
+
+    room = 5
+
+    async def set(self, key, value, *args):
+        if key.startswith("c/"):
+            if self.room == 0:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            self.room -= 1
+        await super().set(key, value, *args)
+
+
+def test_a_full_disk_stops_the_run_which_is_resumed_where_there_is_room():
+    model, test, train = problem()
+    store = FullDisk()
+    with pytest.raises(OSError, match="No space left"):
+        tiny(influences)(model, test, train).to_zarr(store, NumpyIdentity())
+    with pytest.raises(IncompleteResultError, match="5 of about 12 blocks"):
+        open_result(store)
+    store.room = 100
+    tiny(influences)(model, test, train).to_zarr(store, NumpyIdentity(), resume=True)
+    whole = tiny(influences)(model, test, train)
+    expected = whole.to_zarr(MemoryStore(), NumpyIdentity(), return_stored=True)
+    assert np.array_equal(open_result(store)[...], expected[...])
+
+
+@pytest.mark.parametrize("gone", ["c/1/0", ""], ids=["a block", "everything"])
+def test_what_is_removed_during_the_run_is_missed_at_its_end(tmp_path, gone):
+    place = tmp_path / "results.zarr"
+
+    class Removes(CutAfter):
+        def to_numpy(self, x):
+            self.left -= 1
+            if self.left == 0 and gone:
+                (place / gone).unlink()
+            elif self.left == 0:
+                shutil.rmtree(place)
+            return x
+
+    with pytest.raises(IncompleteResultError, match="removed meanwhile"):
+        tiny(influences)(*problem()).to_zarr(place, Removes(8))
+    with pytest.raises((IncompleteResultError, FileNotFoundError)):
+        open_result(place)
 
 
 def test_options_of_zarr_are_passed_on():

@@ -57,7 +57,7 @@ from upweight.reductions import (
     Sum,
     TopK,
 )
-from upweight.store import open_result
+from upweight.stored import open_result
 from upweight.version import __version__
 
 __all__ = [

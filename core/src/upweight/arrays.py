@@ -15,7 +15,7 @@ if TYPE_CHECKING:
         NumpyConverter,
         SequenceAggregator,
     )
-    from upweight.store import StoreLike
+    from upweight.stored import StoreLike
     from upweight.writing import Chunks
 
 A = TypeVar("A")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
         NumpyConverter,
         Reduction,
     )
-    from upweight.store import StoreLike
+    from upweight.stored import StoreLike
     from upweight.writing import Columns
 
 A = TypeVar("A")

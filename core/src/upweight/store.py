@@ -1,28 +1,26 @@
-"""Results on disk: Zarr arrays that are written block by block and know what they hold."""
+"""Zarr arrays that are written block by block and know what they hold."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from os import PathLike, fspath
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from upweight.errors import IncompleteResultError
+from upweight.stored import (
+    ATTRIBUTE,
+    WHOLE,
+    StoreLike,
+    existing_array,
+    notes_of,
+    resumable_array,
+    target_of,
+)
 
 if TYPE_CHECKING:
     import numpy as np
     import zarr
     from numpy.typing import NDArray
-    from zarr.abc.store import Store
-    from zarr.core.array_spec import ArrayConfigParams
-
-StoreLike: TypeAlias = "str | PathLike[str] | Store"
-
-#: Name of the array attribute under which upweight notes what it wrote.
-ATTRIBUTE = "upweight"
-
-#: Every chunk is written, whatever it holds: one that exists is done.
-WHOLE: ArrayConfigParams = {"write_empty_chunks": True}
 
 #: Notes wait until this many times as long has passed as writing them took the last time.
 PATIENCE = 10
@@ -58,11 +56,11 @@ class BlockArray:
     ) -> None:
         if overwrite and resume:
             raise ValueError("An array is either overwritten or resumed; pass one of the two.")
-        self._target = _target(path_or_url)
+        self._target = target_of(path_or_url)
         self._names = names
         self._encoding = dict(encoding or {})
-        found = _existing(self._target)
-        self._array = _resumable(found, self._target) if resume and found is not None else None
+        found = existing_array(self._target)
+        self._array = resumable_array(found, self._target) if resume and found is not None else None
         if found is not None and self._array is None and not overwrite:
             raise FileExistsError(
                 f"There is a Zarr array at {self._target} already; pass overwrite=True to replace "
@@ -166,17 +164,38 @@ class BlockArray:
 
         Raises:
             ValueError: nothing was written.
+            IncompleteResultError: somebody has removed what was written.
         """
         if self._array is None:
             raise ValueError("There was nothing to write: the sequence has no chunks.")
         shape = extent + self._array.shape[len(extent) :]
         if self._array.shape != shape:
             self._array.resize(shape)
+        self._check_all_there()
         self._notes |= {**(notes or {}), "complete": True}
         self._note()
         import zarr
 
         return zarr.open_array(self._target, mode="r")
+
+    def _check_all_there(self) -> None:
+        import zarr
+
+        try:
+            found = zarr.open_array(self._target, mode="r")
+        except FileNotFoundError:
+            there = 0
+        else:
+            if found.shards is not None:  # whose chunks cannot be counted
+                return
+            there = found.nchunks_initialized
+        assert self._array is not None
+        if there < self._array.nchunks:
+            raise IncompleteResultError(
+                f"Of {self._array.nchunks} blocks that were written to {self._target}, {there} are "
+                "there: others were removed meanwhile. Write them again with resume=True, or, if the "
+                "array itself is gone, from the beginning."
+            )
 
     def _create(
         self, shape: tuple[int, ...], chunks: tuple[int, ...], dtype: np.dtype[Any]
@@ -220,69 +239,3 @@ class BlockArray:
             )
         self._notes["resumable"] = False
         self._note()
-
-
-def open_result(path_or_url: StoreLike, *, incomplete: bool = False) -> zarr.Array[Any]:
-    """Open an array that `to_zarr` wrote, for reading.
-
-    Args:
-        path_or_url: A path, a URL that fsspec understands, or a Zarr v3 store.
-        incomplete: Whether an array that is not complete may be read; missing blocks are NaN.
-
-    Raises:
-        FileNotFoundError: there is no array.
-        IncompleteResultError: the array is not complete.
-    """
-    import zarr
-
-    array = zarr.open_array(_target(path_or_url), mode="r")
-    if not incomplete and not notes_of(array).get("complete", False):
-        raise IncompleteResultError(
-            f"The array at {path_or_url} is not complete: {array.nchunks_initialized} of about "
-            f"{array.nchunks} blocks are written. Call `to_zarr` with resume=True to have the "
-            "others computed, or pass incomplete=True to read what is there."
-        )
-    return array
-
-
-def notes_of(array: zarr.Array[Any]) -> dict[str, Any]:
-    """Return what upweight noted in an attribute of the array; empty if it did not write it."""
-    notes: Any = array.attrs.get(ATTRIBUTE, {})
-    return dict(notes)
-
-
-def _target(path_or_url: StoreLike) -> str | Store:
-    from zarr.abc.store import Store
-
-    if isinstance(path_or_url, Store):
-        return path_or_url
-    # Zarr makes no folders through fsspec, so a URL of a local file is taken as its path.
-    return fspath(path_or_url).removeprefix("file://")
-
-
-def _existing(target: str | Store) -> zarr.Array[Any] | None:
-    """Return the array that is there, or None, and refuse anything else."""
-    import zarr
-
-    try:
-        existing = zarr.open(target, mode="r")
-    except FileNotFoundError:
-        return None
-    if isinstance(existing, zarr.Group):
-        raise FileExistsError(
-            f"There is a Zarr group at {target}, which may hold other arrays; "
-            "give a path for the array inside it, or another path."
-        )
-    return existing
-
-
-def _resumable(found: zarr.Array[Any], target: str | Store) -> zarr.Array[Any]:
-    import zarr
-
-    if not notes_of(found).get("resumable", False):
-        raise FileExistsError(
-            f"The array at {target} cannot be resumed: it was not written by `to_zarr`, or in "
-            "blocks that are no whole chunks, as batches of several sizes make them. Pass "
-            "overwrite=True to begin again, or another path."
-        )
-    return zarr.open_array(target, mode="r+", config=WHOLE)

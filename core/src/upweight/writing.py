@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from upweight.protocols import NumpyConverter
-    from upweight.store import BlockArray, StoreLike
+    from upweight.store import BlockArray
+    from upweight.stored import StoreLike
 
 A = TypeVar("A")
 Out = TypeVar("Out", covariant=True)

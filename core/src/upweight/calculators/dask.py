@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from zarr import Array as ZarrArray
 
-    from upweight.store import StoreLike
+    from upweight.stored import StoreLike
 
 A = TypeVar("A")
 
