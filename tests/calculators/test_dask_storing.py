@@ -1,11 +1,14 @@
 """Dask results on disk: written by workers, resumed, and never taken for complete too early."""
 
+import os
+import signal
+
 import dask
 import dask.array as da
 import numpy as np
 import pytest
 from calculators.dask_problems import calculator, dask_batch
-from calculators.problems import MODES, dense, forget, problem, tally
+from calculators.problems import MODES, TalliedInfluence, dense, forget, problem, tally
 from zarr.storage import MemoryStore
 
 from upweight import (
@@ -170,6 +173,33 @@ def test_progress_is_shown_for_each_block(capsys):
     shown = capsys.readouterr().err
     assert "Blocks" in shown
     assert "12/12" in shown
+
+
+class DyingInfluence(TalliedInfluence):
+    """Direct influence whose worker is killed in the middle of a block, once."""
+
+    grave = None
+
+    def influences_from_factors(self, *args):
+        if not self.grave.exists():
+            self.grave.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().influences_from_factors(*args)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="SIGKILL is of POSIX")
+def test_a_worker_that_is_killed_costs_its_tasks_only(tmp_path):
+    plain, test, train = problem()
+    model = DyingInfluence(plain._objective).fit([train], progress=False)
+    model.grave = tmp_path / "grave"
+    with distributed.Client(
+        n_workers=2, threads_per_worker=1, dashboard_address=":0", silence_logs=50
+    ) as client:
+        calc = calculator(model, client, max_memory=1)
+        calc.to_zarr(influences(calc, test, train), tmp_path / "results.zarr", progress=False)
+    assert model.grave.exists()
+    expected = dense(plain, test, train)
+    np.testing.assert_allclose(open_result(tmp_path / "results.zarr")[...], expected, rtol=1e-10)
 
 
 @pytest.mark.parametrize("processes", [False, True])
