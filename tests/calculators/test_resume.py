@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 import zarr
-from calculators.problems import NumpyIdentity, batches, forget, problem
+from calculators.problems import NumpyIdentity, batches, forget, joined, problem
 from zarr.storage import MemoryStore
 
 from upweight import (
@@ -15,6 +15,7 @@ from upweight import (
     LazyChunkSequence,
     ResumeError,
     SequentialInfluenceCalculator,
+    StoredChunks,
     open_result,
 )
 from upweight.models import DirectInfluence
@@ -358,3 +359,21 @@ def test_options_of_zarr_are_passed_on():
         encoding={"dtype": "float32", "compressors": None},
     )
     assert (stored.dtype, stored.compressors) == (np.dtype("float32"), ())
+
+
+def test_factors_on_disk_are_used_chunk_by_chunk(tmp_path):
+    model, test, train = problem()
+    calc = SequentialInfluenceCalculator(model, progress=False)
+    place = tmp_path / "factors.zarr"
+    calc.influence_factors(batches(test, 2)).to_zarr(place, NumpyIdentity())
+    stored = StoredChunks(place, NumpyIdentity())
+    assert [len(chunk) for chunk in stored] == [2, 2, 2, 1]
+    assert len(stored) == 4
+    lazy = calc.influences_from_factors(stored, batches(train, 7))
+    assert np.allclose(joined(lazy), model.influences(*test, *train))
+
+
+def test_factors_that_are_not_complete_are_not_used():
+    store = begun(factors, after=2)
+    with pytest.raises(IncompleteResultError):
+        StoredChunks(store, NumpyIdentity())

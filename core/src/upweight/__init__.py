@@ -57,7 +57,7 @@ from upweight.reductions import (
     Sum,
     TopK,
 )
-from upweight.stored import open_result
+from upweight.stored import StoredChunks, open_result
 from upweight.version import __version__
 
 __all__ = [
@@ -104,6 +104,7 @@ __all__ = [
     "SecondOrderMode",
     "SequenceAggregator",
     "SequentialInfluenceCalculator",
+    "StoredChunks",
     "Sum",
     "ThreadSafetyViolationError",
     "TopK",

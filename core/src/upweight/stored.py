@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from os import PathLike, fspath
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 from upweight.errors import IncompleteResultError
 
@@ -11,6 +12,10 @@ if TYPE_CHECKING:
     import zarr
     from zarr.abc.store import Store
     from zarr.core.array_spec import ArrayConfigParams
+
+    from upweight.protocols import NumpyConverter
+
+A = TypeVar("A")
 
 StoreLike: TypeAlias = "str | PathLike[str] | Store"
 
@@ -42,6 +47,37 @@ def open_result(path_or_url: StoreLike, *, incomplete: bool = False) -> zarr.Arr
             "others computed, or pass incomplete=True to read what is there."
         )
     return array
+
+
+class StoredChunks(Generic[A]):
+    """The chunks of a stored array along its first axis, read when an iteration reaches them.
+
+    Factors that are on disk go so into `influences_from_factors`, and are never in memory together.
+
+    Args:
+        path_or_url: What `to_zarr` was given.
+        converter: Makes arrays of the framework.
+
+    Raises:
+        FileNotFoundError: there is no array.
+        IncompleteResultError: the array is not complete.
+    """
+
+    def __init__(self, path_or_url: StoreLike, converter: NumpyConverter[A]) -> None:
+        self._array = open_result(path_or_url)
+        self._converter = converter
+
+    def __len__(self) -> int:
+        return len(self._starts())
+
+    def __iter__(self) -> Iterator[A]:
+        starts = self._starts()
+        for start in starts:
+            values: Any = self._array[start : start + starts.step]
+            yield self._converter.from_numpy(values)
+
+    def _starts(self) -> range:
+        return range(0, self._array.shape[0], self._array.chunks[0])
 
 
 def notes_of(array: zarr.Array[Any]) -> dict[str, Any]:
