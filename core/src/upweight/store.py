@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from upweight.errors import IncompleteResultError
@@ -99,7 +99,7 @@ class BlockArray:
         block: NDArray[Any],
         *,
         expected: tuple[int, ...] = (),
-        notes: Mapping[str, Any] | None = None,
+        notes: Callable[[], Mapping[str, Any]] = dict,
         note_now: bool = True,
     ) -> None:
         """Write a block whose first element goes to `offset`; axes not in `offset` start at 0.
@@ -108,7 +108,7 @@ class BlockArray:
             offset: Where along the leading axes.
             block: The values.
             expected: The extent along the leading axes that the array will probably have.
-            notes: What the attribute has to say from now on.
+            notes: Returns what the attribute has to say from now on.
             note_now: Whether it has to say so before the block is written, or some time later.
 
         Raises:
@@ -116,12 +116,16 @@ class BlockArray:
         """
         start = offset + (0,) * (block.ndim - len(offset))
         end = tuple(o + length for o, length in zip(start, block.shape, strict=True))
-        self._notes |= notes or {}
         if self._array is None:
+            self._notes |= notes()
             shape = (*map(max, expected, end), *end[len(expected) :])
             self._array = self._create(shape, block.shape, block.dtype)
         elif note_now or time.monotonic() - self._noted > PATIENCE * self._note_took:
+            began = time.monotonic()
+            self._notes |= notes()
             self._note()
+            self._noted = time.monotonic()
+            self._note_took = self._noted - began
         self._check_place(start, block.shape)
         if any(need > have for need, have in zip(end, self._array.shape, strict=True)):
             # Doubling keeps the number of metadata writes logarithmic.
@@ -219,11 +223,8 @@ class BlockArray:
 
     def _note(self) -> None:
         assert self._array is not None
-        start = time.monotonic()
         if notes_of(self._array) != self._notes:
             self._array.attrs[ATTRIBUTE] = dict(self._notes)
-        self._noted = time.monotonic()
-        self._note_took = self._noted - start
 
     def _check_place(self, start: tuple[int, ...], shape: tuple[int, ...]) -> None:
         assert self._array is not None

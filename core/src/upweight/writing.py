@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from upweight.errors import ResumeError
@@ -111,7 +112,7 @@ def write_sequence(
             block = converter.to_numpy(chunk)
             rows = block.shape[0]
             expected = (0 if length is None else length * rows,)
-            notes = _notes(origin)
+            notes = partial(_notes, origin)
             target.write((row,), block, expected=expected, notes=notes, note_now=index == 0)
         row += rows
         advance(1)
@@ -140,19 +141,18 @@ def write_groups(
             else:
                 block = _joined(chunks, converter)
                 (rows, width), count = block.shape[:2], len(chunks)
-                notes = _notes(origin) | ({"columns": columns} if columns else {})
                 target.write(
                     (row, column),
                     block,
                     expected=_expected(shape, chunks[0].shape[0], width),
-                    notes=notes,
+                    notes=partial(_notes, origin, columns),
                     note_now=index == 0,
                 )
             column += width
             advance(count)
         row += rows
         columns = max(columns, column)
-    return target.finish((row, columns), notes=_notes(origin) | {"columns": columns})
+    return target.finish((row, columns), notes=_notes(origin, columns))
 
 
 def _checked(
@@ -223,10 +223,11 @@ def notes_of_run(
     }
 
 
-def _notes(origin: Origin[Any] | None) -> dict[str, Any]:
+def _notes(origin: Origin[Any] | None, columns: int = 0) -> dict[str, Any]:
     if origin is None:
         return {"resumable": False}
-    return notes_of_run(origin.identity, origin.fingerprints)
+    notes = notes_of_run(origin.identity, origin.fingerprints)
+    return notes | ({"columns": columns} if columns else {})
 
 
 def _plain(identity: Mapping[str, Any]) -> dict[str, Any]:
