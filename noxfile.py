@@ -25,7 +25,7 @@ CONSTRAINTS = "constraints.txt"
 GROUPS = nox.project.load_toml("pyproject.toml")["dependency-groups"]
 BENCHMARKS = [
     *("primitives", "cost_model", "ekfac", "preconditioners", "block_solver"),
-    *("rankings", "perturbations", "against_kronfluence", "against_pydvl"),
+    *("rankings", "perturbations", "growth", "against_kronfluence", "against_pydvl"),
 ]
 CORE = ["--editable", "./core"]
 TORCH = [*CORE, "--editable", "./backends/torch"]
@@ -114,11 +114,13 @@ def imports(session: nox.Session) -> None:
 def core(session: nox.Session) -> None:
     """Test core where no framework is installed."""
     install(session, *CORE, group="test")
-    folders = ["core", "models", "calculators", "plugins", "conformance"]
+    folders, chosen = ["core", "models", "calculators", "plugins"], []
+    if session.python == PYTHONS[0]:
+        folders.append("conformance")
+    else:  # what the array standard allows, or a kill leaves behind, does not depend on Python
+        chosen = ["-k", "not array_api_strict and not killed"]
     tests = [*(f"tests/{folder}" for folder in folders), *Path("tests").glob("test_*.py")]
-    # What the array standard allows does not depend on Python: once is enough.
-    once = [] if session.python == PYTHONS[0] else ["-k", "not array_api_strict"]
-    run_tests(session, *tests, *once)
+    run_tests(session, *tests, *chosen)
 
 
 @nox.session(python=PYTHONS[0], venv_backend="uv")
@@ -136,10 +138,11 @@ def minimums(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS)
 def torch(session: nox.Session) -> None:
-    """Test the torch backend. Tests of core know no framework: session `core` has run them."""
+    """Test the torch backend, and the methods of core on tensors; `core` has run the others."""
     if session.python not in TORCH_PYTHONS:
         session.skip(f"a CPU wheel of torch is known for Python {', '.join(TORCH_PYTHONS)} only")
     install(session, *TORCH, group="test")
+    run_tests(session, "tests/models", "-k", "torch")
     folders = ["torch_backend", "conformance", "plugins"]
     run_tests(session, *(f"tests/{folder}" for folder in folders), *Path("tests").glob("test_*.py"))
 
