@@ -88,7 +88,7 @@ def plot(found, path):
     axes[1].set_ylabel("CPU seconds")
     for axis in axes:
         axis.set_xlabel("training samples")
-        axis.set_ylim(bottom=0)
+        axis.set_ylim(0, 1.15 * axis.get_ylim()[1])
         axis.legend()
     figure.savefig(path)
 
