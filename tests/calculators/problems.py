@@ -1,5 +1,7 @@
 """Small problems for the calculators, whose models tally the work that is asked of them."""
 
+import os
+import signal
 from collections import Counter
 from itertools import pairwise
 
@@ -67,6 +69,18 @@ class TalliedInfluence(DirectInfluence):
     def influences_from_factors(self, z_test_factors, x, y, mode="up"):
         self.calls.append(("influences", len(z_test_factors), len(y)))
         return super().influences_from_factors(z_test_factors, x, y, mode)
+
+
+class DyingInfluence(TalliedInfluence):
+    """Direct influence whose worker is killed in the middle of a block, once."""
+
+    grave = None
+
+    def influences_from_factors(self, *args):
+        if not self.grave.exists():
+            self.grave.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().influences_from_factors(*args)
 
 
 def parts(x):

@@ -1,6 +1,5 @@
 """Dask results on disk: written by workers, resumed, and never taken for complete too early."""
 
-import os
 import signal
 
 import dask
@@ -8,7 +7,7 @@ import dask.array as da
 import numpy as np
 import pytest
 from calculators.dask_problems import calculator, dask_batch
-from calculators.problems import MODES, TalliedInfluence, dense, forget, problem, tally
+from calculators.problems import MODES, DyingInfluence, dense, forget, problem, tally
 from zarr.storage import MemoryStore
 
 from upweight import (
@@ -173,18 +172,6 @@ def test_progress_is_shown_for_each_block(capsys):
     shown = capsys.readouterr().err
     assert "Blocks" in shown
     assert "12/12" in shown
-
-
-class DyingInfluence(TalliedInfluence):
-    """Direct influence whose worker is killed in the middle of a block, once."""
-
-    grave = None
-
-    def influences_from_factors(self, *args):
-        if not self.grave.exists():
-            self.grave.touch()
-            os.kill(os.getpid(), signal.SIGKILL)
-        return super().influences_from_factors(*args)
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="SIGKILL is of POSIX")
