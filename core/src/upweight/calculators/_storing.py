@@ -54,10 +54,11 @@ def store(
 
     chunks = _checked_chunks(array)
     lead = len(source.names)
+    if target.found is not None:  # before all data is read
+        check_identity(target, source.identity)
     seen = _fingerprints(source.data, compute, progress=progress)
     notes = notes_of_run(source.identity, seen)
     if target.found is not None:
-        check_identity(target, source.identity)
         _check_data(target.found["fingerprints"], seen)
     writable = target.prepare(array.shape, chunks, array.dtype, notes=notes)
     indices = list(np.ndindex(array.numblocks[:lead]))
