@@ -101,11 +101,13 @@ def check_finite(values: Any, *, what: str, axis: int = 0) -> None:
     other_axes = tuple(i for i in range(values.ndim) if i != axis)
     by_sample = xp.any(bad, axis=other_axes) if other_axes else bad
     found = xp.nonzero(by_sample)[0]
-    samples = [int(found[i]) for i in range(min(10, found.shape[0]))]
-    raise NonFiniteError(
-        f"The {what} is NaN or infinite, first at samples {samples} of the batch. "
+    samples = tuple(int(found[i]) for i in range(found.shape[0]))
+    error = NonFiniteError(
+        f"The {what} is NaN or infinite, first at samples {[*samples[:10]]} of the batch. "
         "Look there for NaN in the data, or for a loss that is not finite."
     )
+    error.samples = samples
+    raise error
 
 
 @contextmanager

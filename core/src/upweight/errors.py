@@ -34,7 +34,13 @@ class ResumeError(UpweightError, ValueError):
 
 
 class NonFiniteError(UpweightError, ArithmeticError):
-    """A loss, gradient or result is NaN or infinite."""
+    """A loss, gradient or result is NaN or infinite.
+
+    Attributes:
+        samples: Indices in the batch of all samples that are meant, where they are known.
+    """
+
+    samples: tuple[int, ...] = ()
 
 
 class IndefiniteCurvatureError(UpweightError, ArithmeticError):
@@ -87,6 +93,10 @@ class BackendConflictError(BackendError):
 
 class ConvergenceWarning(UserWarning):
     """An iterative solve stopped before it reached its tolerance."""
+
+
+class NonFiniteWarning(UserWarning):
+    """Samples have NaN for a result, because their loss or gradient is NaN or infinite."""
 
 
 class CurvatureWarning(UserWarning):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 import numpy as np
 
 from upweight.aggregators import NestedListAggregator
-from upweight.folding import Folded, Over
+from upweight.folding import Folded, NanReduction, Over
 from upweight.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -90,7 +90,12 @@ class NestedLazyChunkSequence(Generic[A]):
             return (aggregator or NestedListAggregator())(rows)
 
     def reduce(
-        self, reduction: Reduction[S, R], converter: NumpyConverter[A], *, over: Over = "training"
+        self,
+        reduction: Reduction[S, R],
+        converter: NumpyConverter[A],
+        *,
+        over: Over = "training",
+        nan_policy: NanReduction = "raise",
     ) -> R:
         """Compute the chunks and keep only what a reduction makes of them.
 
@@ -101,6 +106,9 @@ class NestedLazyChunkSequence(Generic[A]):
             reduction: What to keep, such as `TopK(10)`.
             converter: Turns each chunk into a NumPy array.
             over: Which samples are reduced, "training" or "test".
+            nan_policy: What becomes of samples all of whose influences are NaN, because the
+                calculator marked them: "raise" an error, or "omit" them. Where the rows of the
+                result are such samples, their numbers are NaN and their indices -1.
 
         Returns:
             The result, its rows the test samples, or the training samples if test samples are
@@ -108,11 +116,11 @@ class NestedLazyChunkSequence(Generic[A]):
 
         Raises:
             TypeError: `reduction` is not one, or is a class instead of an instance.
-            ValueError: `over` is something else.
+            ValueError: `over` or `nan_policy` is something else.
             NonFiniteError: an influence is NaN or infinite.
-            DataError: there are no chunks.
+            DataError: there are no chunks, or all samples are left out.
         """
-        folded, row = Folded(reduction, over), 0
+        folded, row = Folded(reduction, over, nan_policy), 0
         with self._bar() as advance:
             for group in self._tracked(self._by_column, advance):
                 column = k = 0

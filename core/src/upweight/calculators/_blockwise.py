@@ -31,16 +31,19 @@ def blocks(
     new_axes: dict[int, int],
     dtype: np.dtype[Any],
 ) -> da.Array:
-    """Call `function(model, *first, *arrays of the batch)` for each block of the result.
+    """Call `function(model, index, *first, *arrays of the batch)` for each block of the result.
 
-    Axes are numbered: 0 the samples of the batch, negative the others of inputs and result;
+    The index is that of the chunk of samples, as a tuple of one number. Axes are numbered: 0 the samples of the batch, negative the others of inputs and result;
     positive ones are gathered whole.
     """
     import dask.array as da
+    from dask.layers import ArrayBlockIdDep
 
     whole = iter(range(2, 1000))
-    arguments: list[Any] = [model, None, *first]
-    for leaf in (leaf for tree in batch for leaf in leaves(tree)):
+    arrays = [leaf for tree in batch for leaf in leaves(tree)]
+    index: Any = ArrayBlockIdDep((arrays[0].chunks[0],))
+    arguments: list[Any] = [model, None, index, (0,), *first]
+    for leaf in arrays:
         arguments += [leaf, (0, *(next(whole) for _ in leaf.shape[1:]))]
     made: da.Array = da.blockwise(
         function,

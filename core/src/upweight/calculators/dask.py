@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from uuid import uuid4
 
-from upweight.calculators._blockwise import DaskTree, batch_builder, blocks
+from upweight.calculators._blockwise import DaskTree
 from upweight.calculators._checks import (
     bytes_of,
     check_fitted,
@@ -14,8 +14,10 @@ from upweight.calculators._checks import (
     checked_client,
     scattered,
 )
-from upweight.calculators._chunks import check_chunks, check_factor_chunks, merged_chunks
+from upweight.calculators._chunks import check_chunks
 from upweight.calculators._factors import Factors
+from upweight.calculators._graphs import Graphs
+from upweight.calculators._marking import NanPolicy
 from upweight.calculators._storing import Compute, Source, compute_locally, compute_on, store
 from upweight.influence import (
     InfluenceFunctionModel,
@@ -24,12 +26,10 @@ from upweight.influence import (
     both_or_default,
 )
 from upweight.protocols import NumpyConverter
-from upweight.trees import perturbed_leaf
 
 if TYPE_CHECKING:
     import dask.array as da
     from distributed import Client
-    from numpy.typing import NDArray
     from zarr import Array as ZarrArray
 
     from upweight.stored import StoreLike
@@ -56,6 +56,8 @@ class DaskInfluenceCalculator(Generic[A]):
             other scheduler of Dask.
         max_memory: Bytes that the factors of a group may take, a number or a string such as
             "2 GiB".
+        nan_policy: What becomes of samples whose gradient or influence is NaN or infinite; see
+            `SequentialInfluenceCalculator`.
 
     Raises:
         NotFittedError: the model is not fitted.
@@ -71,32 +73,31 @@ class DaskInfluenceCalculator(Generic[A]):
         client: Client | type[DisableClientSingleThreadCheck],
         *,
         max_memory: int | str = 2**28,
+        nan_policy: NanPolicy = "raise",
     ) -> None:
         check_fitted(influence_function_model)
-        self._max_memory = bytes_of(max_memory)
-        self._primal = Factors.of(influence_function_model)
+        self._primal = Factors.of(influence_function_model, nan_policy)
         self._factors = {
-            mode: Factors.cheapest(influence_function_model, mode) for mode in InfluenceMode
+            mode: Factors.cheapest(influence_function_model, mode, nan_policy)
+            for mode in InfluenceMode
         }
         self._dtype = influence_function_model.dtype
         self._described = influence_function_model.describe()
         self._sources: dict[str, Source] = {}  # of the arrays that were returned, by their names
         self._compute: Compute = compute_locally
-        self._converter = converter
-        self._model: (
-            Any  # what stands for it in a graph: a key that all tasks refer to, or a future
-        )
+        held: Any
         if client is DisableClientSingleThreadCheck:
             from dask.delayed import delayed
 
             name = f"influence-model-{uuid4().hex}"
-            self._model = delayed(influence_function_model, name=name, traverse=False)
-            return
-        connected = checked_client(client)
-        self._compute = compute_on(connected)
-        if not influence_function_model.is_thread_safe:
-            check_single_threaded(connected)
-        self._model = scattered(influence_function_model, connected)
+            held = delayed(influence_function_model, name=name, traverse=False)
+        else:
+            connected = checked_client(client)
+            self._compute = compute_on(connected)
+            if not influence_function_model.is_thread_safe:
+                check_single_threaded(connected)
+            held = scattered(influence_function_model, connected)
+        self._graphs = Graphs(held, converter, self._dtype, bytes_of(max_memory))
 
     def influence_factors(self, x: DaskTree, y: DaskTree) -> da.Array:
         """Return the influence factors of all samples, lazily.
@@ -112,7 +113,7 @@ class DaskInfluenceCalculator(Generic[A]):
             InvalidDimensionChunksError: an array is chunked along another axis than the samples.
             UnalignedChunksError: the arrays are not chunked alike along the samples.
         """
-        factors = self._solved(self._primal, x, y)
+        factors = self._factors_of(self._primal, x, y)
         return self._noted(factors, "influence factors", ("sample",), given=(x, y))
 
     def self_influences(self, x: DaskTree, y: DaskTree) -> da.Array:
@@ -129,14 +130,9 @@ class DaskInfluenceCalculator(Generic[A]):
             InvalidDimensionChunksError: an array is chunked along another axis than the samples.
             UnalignedChunksError: the arrays are not chunked alike along the samples.
         """
-        check_chunks(x, y)
-        converter, build = self._converter, batch_builder(self._converter, x, y)
-
-        def self_influences(model: Any, *arrays: NDArray[Any]) -> NDArray[Any]:
-            return converter.to_numpy(model.self_influences(*build(arrays)))
-
-        values = self._blocks(self_influences, "self-influences", (0,), [], (x, y), new_axes={})
-        return self._noted(values, "self-influences", ("sample",), given=(x, y))
+        what = "self-influences"
+        values = self._graphs.for_each_chunk(self._primal.self_influences, what, x, y, new_axes={})
+        return self._noted(values, what, ("sample",), given=(x, y))
 
     def influences(
         self,
@@ -169,8 +165,8 @@ class DaskInfluenceCalculator(Generic[A]):
         mode = InfluenceMode(mode)
         check_chunks(x_train, y_train)
         form = self._factors[mode]
-        factors = self._solved(form, x_test, y_test)
-        values = self._influences(form, factors, x_train, y_train, mode)
+        factors = self._factors_of(form, x_test, y_test)
+        values = self._graphs.influences(form, factors, x_train, y_train, mode)
         data = {"test": (x_test, y_test), "training": (x_train, y_train)}
         return self._noted(values, "influences", ("test", "train"), mode=mode, **data)
 
@@ -199,7 +195,7 @@ class DaskInfluenceCalculator(Generic[A]):
             UnalignedChunksError: the arrays of a batch are not chunked alike along the samples.
         """
         mode = InfluenceMode(mode)
-        values = self._influences(self._primal, z_test_factors, x, y, mode)
+        values = self._graphs.influences(self._primal, z_test_factors, x, y, mode)
         what = "influences from factors"
         return self._noted(values, what, ("test", "train"), mode=mode, training=(x, y))
 
@@ -250,6 +246,10 @@ class DaskInfluenceCalculator(Generic[A]):
         stored = store(array, source, target, compute=self._compute, progress=progress)
         return stored if return_stored else None
 
+    def _factors_of(self, form: Factors, x: DaskTree, y: DaskTree) -> da.Array:
+        width = {-1: form.width}
+        return self._graphs.for_each_chunk(form.solve, "factors", x, y, new_axes=width)
+
     def _noted(
         self, array: da.Array, what: str, names: tuple[str, ...], mode: str = "", **data: Any
     ) -> da.Array:
@@ -261,40 +261,3 @@ class DaskInfluenceCalculator(Generic[A]):
         }
         self._sources[array.name] = Source(identity | ({"mode": mode} if mode else {}), names, data)
         return array
-
-    def _solved(self, form: Factors, x: DaskTree, y: DaskTree) -> da.Array:
-        check_chunks(x, y)
-        converter, build = self._converter, batch_builder(self._converter, x, y)
-
-        def factors(model: Any, *arrays: NDArray[Any]) -> NDArray[Any]:
-            return converter.to_numpy(form.solve(model, *build(arrays)))
-
-        return self._blocks(factors, "factors", (0, -1), [], (x, y), new_axes={-1: form.width})
-
-    def _influences(
-        self, form: Factors, factors: da.Array, x: DaskTree, y: DaskTree, mode: InfluenceMode
-    ) -> da.Array:
-        check_chunks(x, y)
-        check_factor_chunks(factors, form.width)
-        rows = self._max_memory // (form.width * self._dtype.itemsize)
-        grouped = factors.rechunk({0: merged_chunks(factors.chunks[0], rows)})
-        shape = perturbed_leaf(x).shape[1:] if mode is InfluenceMode.Perturbation else ()
-
-        converter, build = self._converter, batch_builder(self._converter, x, y)
-
-        def influences(model: Any, rows: NDArray[Any], *arrays: NDArray[Any]) -> NDArray[Any]:
-            held = converter.from_numpy(rows)
-            return converter.to_numpy(form.influences(model, held, *build(arrays), mode))
-
-        input_axes = tuple(range(-2, -2 - len(shape), -1))
-        return self._blocks(
-            influences,
-            f"influences-{mode.value}",
-            (1, 0, *input_axes),
-            [grouped, (1, -1)],
-            (x, y),
-            new_axes=dict(zip(input_axes, shape, strict=True)),
-        )
-
-    def _blocks(self, *args: Any, **options: Any) -> da.Array:
-        return blocks(self._model, *args, dtype=self._dtype, **options)

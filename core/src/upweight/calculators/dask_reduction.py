@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
 
 from upweight.errors import DataError, InvalidDimensionChunksError
-from upweight.folding import Over, check_reduction, contribution
+from upweight.folding import NanReduction, Over, checked_reduction, contribution
 from upweight.protocols import Reduction
 
 if TYPE_CHECKING:
@@ -27,7 +27,11 @@ FAN_IN = 8
 
 
 def reduce_influences(
-    influences: da.Array, reduction: Reduction[S, R], *, over: Over = "training"
+    influences: da.Array,
+    reduction: Reduction[S, R],
+    *,
+    over: Over = "training",
+    nan_policy: NanReduction = "raise",
 ) -> LazyReduction[R]:
     """Keep only what a reduction makes of influences, lazily.
 
@@ -38,6 +42,8 @@ def reduce_influences(
             along the samples only.
         reduction: What to keep, such as `TopK(10)`.
         over: Which samples are reduced, "training" or "test".
+        nan_policy: What becomes of samples all of whose influences are NaN; see
+            `NestedLazyChunkSequence.reduce`.
 
     Returns:
         A collection of Dask. Its `compute` gives the result, whose rows are the test samples, or the
@@ -46,7 +52,7 @@ def reduce_influences(
     Raises:
         TypeError: `influences` is not a Dask array, `reduction` is not one, or is a class instead of
             an instance.
-        ValueError: `over` is something else.
+        ValueError: `over` or `nan_policy` is something else.
         DataError: there are no test or no training samples.
         InvalidDimensionChunksError: the array is chunked along another axis, or chunk sizes are not
             known.
@@ -56,15 +62,15 @@ def reduce_influences(
 
     from upweight.calculators._lazy_reduction import LazyReduction
 
-    check_reduction(reduction, over)
+    chosen: Reduction[Any, R] = checked_reduction(reduction, over, nan_policy)
     _check_blocks(influences)
     name = f"reduced-{uuid4().hex}"  # a reduction need not have a stable hash
-    tasks: Any = _states(influences, reduction, over, f"states-{name}")
+    tasks: Any = _states(influences, chosen, over, f"states-{name}")
     lines: dict[int, list[Any]] = {}
     for key in tasks:
         lines.setdefault(key[1] if over == "training" else key[2], []).append(key)
     for place, states in lines.items():
-        _add_tree(tasks, states, reduction, name, place)
+        _add_tree(tasks, states, chosen, name, place)
     blocks: Any = [influences]  # the protocol of Dask does not describe its own arrays
     graph = HighLevelGraph.from_collections(name, tasks, dependencies=blocks)
     return LazyReduction(graph, [(name, place) for place in lines])
@@ -109,7 +115,8 @@ def _add_tree(
 def _state(
     reduction: Reduction[S, Any], over: Over, block: NDArray[Any], row: int, column: int
 ) -> S:
-    return contribution(reduction, block, row, column, over)
+    state: S = contribution(reduction, block, row, column, over)
+    return state
 
 
 def _merged(reduction: Reduction[S, Any], states: list[S]) -> S:

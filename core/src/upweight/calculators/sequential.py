@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from upweight.arrays import LazyChunkSequence
 from upweight.calculators._checks import bytes_of, check_fitted
 from upweight.calculators._factors import Factors
+from upweight.calculators._marking import NanPolicy
 from upweight.calculators._order import StableOrder
 from upweight.calculators._sources import Pairs, PerBatch
 from upweight.checks import check_reusable
@@ -30,9 +32,13 @@ class SequentialInfluenceCalculator(Generic[A]):
         max_memory: Bytes that the factors and results of a group may take, a number or a string
             such as "2 GiB".
         progress: Whether computing shows a progress bar, where the number of batches is known.
+        nan_policy: What becomes of samples whose gradient or influence is NaN or infinite: "raise"
+            stops with an error that names them, before anything of their batch is stored;
+            "propagate" goes on with a `NonFiniteWarning`, and all of their results are NaN.
 
     Raises:
         NotFittedError: the model is not fitted.
+        ValueError: `nan_policy` is something else.
     """
 
     def __init__(
@@ -41,9 +47,11 @@ class SequentialInfluenceCalculator(Generic[A]):
         *,
         max_memory: int | str = 2**30,
         progress: bool = True,
+        nan_policy: NanPolicy = "raise",
     ) -> None:
         check_fitted(influence_function_model)
         self._model = influence_function_model
+        self._primal = Factors.of(influence_function_model, nan_policy)
         self._max_memory = bytes_of(max_memory)
         self._progress = progress
 
@@ -59,7 +67,7 @@ class SequentialInfluenceCalculator(Generic[A]):
         Raises:
             DataError: the data can be read only once; on computing: it is empty, or it changes.
         """
-        return self._for_each_batch(data, self._model.influence_factors, label="Influence factors")
+        return self._for_each_batch(data, self._primal.solve, label="Influence factors")
 
     def self_influences(self, data: Iterable[Batch[A]]) -> LazyChunkSequence[A]:
         """Return the influence of each sample on itself, lazily, without those on the others.
@@ -73,7 +81,7 @@ class SequentialInfluenceCalculator(Generic[A]):
         Raises:
             DataError: the data can be read only once; on computing: it is empty, or it changes.
         """
-        return self._for_each_batch(data, self._model.self_influences, label="Self-influences")
+        return self._for_each_batch(data, self._primal.self_influences, label="Self-influences")
 
     def influences(
         self,
@@ -101,7 +109,7 @@ class SequentialInfluenceCalculator(Generic[A]):
         source = self._pairs(
             StableOrder(test_data, name="test"),
             StableOrder(train_data, name="training"),
-            form=Factors.cheapest(self._model, mode),
+            form=Factors.cheapest(self._model, mode, self._primal.nan_policy),
             solved=False,
             mode=mode,
             columns=length_of(train_data),
@@ -144,7 +152,7 @@ class SequentialInfluenceCalculator(Generic[A]):
             return self._pairs(
                 StableOrder(z_test_factors, name="factors"),
                 train,
-                form=Factors.of(self._model),
+                form=self._primal,
                 solved=True,
                 mode=mode,
                 columns=length_of(train_data),
@@ -159,10 +167,10 @@ class SequentialInfluenceCalculator(Generic[A]):
         )
 
     def _for_each_batch(
-        self, data: Iterable[Batch[A]], compute: Callable[[Any, Any], A], *, label: str
+        self, data: Iterable[Batch[A]], compute: Callable[[Any, Any, Any], A], *, label: str
     ) -> LazyChunkSequence[A]:
         identity = self._identity(what=label.lower())
-        source = PerBatch(StableOrder(data, name="given"), compute, identity)
+        source = PerBatch(StableOrder(data, name="given"), partial(compute, self._model), identity)
         return LazyChunkSequence(
             source.chunks,
             origin=source,
