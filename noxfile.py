@@ -113,11 +113,13 @@ def imports(session: nox.Session) -> None:
 @nox.session(python=PYTHONS)
 def core(session: nox.Session) -> None:
     """Test core where no framework is installed."""
-    install(session, *CORE, group="test")
     folders, chosen = ["core", "models", "calculators", "plugins"], []
     if session.python == PYTHONS[0]:
-        folders.append("conformance")
-    else:  # what the array standard allows, or a kill leaves behind, does not depend on Python
+        install(session, *CORE, *GROUPS["stores"], group="test")
+        folders += ["conformance", "stores"]
+    else:
+        install(session, *CORE, group="test")
+        # What the array standard allows, or a kill leaves behind, does not depend on Python.
         chosen = ["-k", "not array_api_strict and not killed"]
     tests = [*(f"tests/{folder}" for folder in folders), *Path("tests").glob("test_*.py")]
     run_tests(session, *tests, *chosen)

@@ -161,7 +161,7 @@ def test_an_array_that_was_changed_is_refused():
 def test_shards_are_refused():
     model, test, train = problem()
     calc = calculator(model)
-    with pytest.raises(ValueError, match="shards"):
+    with pytest.raises(ValueError, match="A block is a shard"):
         calc.to_zarr(influences(calc, test, train), MemoryStore(), encoding={"shards": (7, 20)})
 
 

@@ -11,6 +11,7 @@ from upweight.progress import progress_bar
 if TYPE_CHECKING:
     from zarr import Array as ZarrArray
 
+    from upweight.coords import Coords
     from upweight.protocols import (
         NumpyConverter,
         SequenceAggregator,
@@ -80,6 +81,8 @@ class LazyChunkSequence(Generic[A]):
         *,
         resume: bool = False,
         encoding: Mapping[str, Any] | None = None,
+        component: str | None = None,
+        coords: Coords | None = None,
     ) -> ZarrArray[Any] | None:
         """Compute the chunks and write each to a Zarr array.
 
@@ -95,14 +98,18 @@ class LazyChunkSequence(Generic[A]):
             resume: Whether an array that is there already is continued: only what is missing is
                 computed. It must have been begun by the same model, with the same options and
                 data; where there is none, it is begun.
-            encoding: Further options of `zarr.create_array`, such as `compressors`, `shards` or
-                `dtype`.
+            encoding: Further options of `zarr.create_array`, such as `compressors` or `dtype`. With
+                `chunks`, each block becomes a shard that is divided into these.
+            component: Name of the array in a group at the path; by default it is at the path
+                itself, in no group.
+            coords: Ids of samples by axis, integers or strings, for the coordinates of the group:
+                {"sample": ids}. xarray opens such a group.
 
         Raises:
             FileExistsError: there is an array already and neither `overwrite` nor `resume` is
                 true; or it cannot be continued; or there is a group.
-            ValueError: both are true, or this result does not come from a calculator and cannot be
-                resumed.
+            ValueError: both are true, the ids are not one for each sample, or this result does not
+                come from a calculator and cannot be resumed.
             ResumeError: the array was begun with another model, other options or another fit.
             DataError: it was begun with other data.
         """
@@ -115,6 +122,8 @@ class LazyChunkSequence(Generic[A]):
             overwrite=overwrite,
             resume=resume,
             encoding=encoding,
+            component=component,
+            coords=coords,
         )
         start = (lambda _: self._factory()) if self._origin is None else self._origin.chunks
         with progress_bar(self._length, label=self._label, show=self._progress) as advance:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from zarr import Array as ZarrArray
 
+    from upweight.coords import Coords
     from upweight.protocols import (
         NestedSequenceAggregator,
         NumpyConverter,
@@ -139,6 +140,8 @@ class NestedLazyChunkSequence(Generic[A]):
         *,
         resume: bool = False,
         encoding: Mapping[str, Any] | None = None,
+        component: str | None = None,
+        coords: Coords | None = None,
     ) -> ZarrArray[Any] | None:
         """Compute the chunks and write them, block by block, to a Zarr array.
 
@@ -155,14 +158,18 @@ class NestedLazyChunkSequence(Generic[A]):
             resume: Whether an array that is there already is continued: only what is missing is
                 computed. It must have been begun by the same model, with the same options and
                 data; where there is none, it is begun.
-            encoding: Further options of `zarr.create_array`, such as `compressors`, `shards` or
-                `dtype`.
+            encoding: Further options of `zarr.create_array`, such as `compressors` or `dtype`. With
+                `chunks`, each block becomes a shard that is divided into these.
+            component: Name of the array in a group at the path; by default it is at the path
+                itself, in no group.
+            coords: Ids of samples by axis, integers or strings, for the coordinates of the group:
+                {"test": ids, "train": ids}. xarray opens such a group.
 
         Raises:
             FileExistsError: there is an array already and neither `overwrite` nor `resume` is
                 true; or it cannot be continued; or there is a group.
-            ValueError: both are true, or this result does not come from a calculator and cannot be
-                resumed.
+            ValueError: both are true, the ids are not one for each sample, or this result does not
+                come from a calculator and cannot be resumed.
             ResumeError: the array was begun with another model, other options or another fit.
             DataError: it was begun with other data.
         """
@@ -175,6 +182,8 @@ class NestedLazyChunkSequence(Generic[A]):
             overwrite=overwrite,
             resume=resume,
             encoding=encoding,
+            component=component,
+            coords=coords,
         )
         start = (lambda _: self._by_column()) if self._origin is None else self._origin.by_column
         with self._bar() as advance:

@@ -6,15 +6,16 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from upweight.coords import Coordinates, Coords, drop_overview, write_overview
 from upweight.errors import IncompleteResultError
 from upweight.stored import (
     ATTRIBUTE,
     WHOLE,
-    StoreLike,
-    existing_array,
+    Place,
+    block_shape,
+    blocks_written,
     notes_of,
     resumable_array,
-    target_of,
 )
 
 if TYPE_CHECKING:
@@ -34,36 +35,46 @@ class BlockArray:
     as well, but then the array cannot be resumed, and says so.
 
     Args:
-        path_or_url: A path, a URL that fsspec understands, or a Zarr v3 store.
+        place: Where it is.
         names: Names of the leading axes.
+        coords: Ids of samples, by axis.
         overwrite: Whether an array that is there already may be replaced.
         resume: Whether an array that is there already is continued.
-        encoding: Further options of `zarr.create_array`, such as `compressors`.
+        encoding: Further options of `zarr.create_array`, such as `compressors`. With `chunks`, each
+            block becomes a shard of such chunks.
 
     Raises:
+        ValueError: options exclude each other, or the ids are not as they should be.
         FileExistsError: there is an array already, or a group, and it may not be replaced; or it
             was not written so that it can be continued.
     """
 
     def __init__(
         self,
-        path_or_url: StoreLike,
+        place: Place,
         *,
         names: Sequence[str],
+        coords: Coords | None = None,
         overwrite: bool = False,
         resume: bool = False,
         encoding: Mapping[str, Any] | None = None,
     ) -> None:
         if overwrite and resume:
             raise ValueError("An array is either overwritten or resumed; pass one of the two.")
-        self._target = target_of(path_or_url)
-        self._names = names
         self._encoding = dict(encoding or {})
-        found = existing_array(self._target)
-        self._array = resumable_array(found, self._target) if resume and found is not None else None
+        if "shards" in self._encoding:
+            raise ValueError(
+                "A block is a shard, so that no two writers share one. Pass the `chunks` that the "
+                "blocks are to be divided into, in place of `shards`."
+            )
+        self._place = place
+        self._names = names
+        found = place.existing()
+        self._coordinates = Coordinates(place, names, coords, overwrite=overwrite)
+        self._array = resumable_array(found, place) if resume and found is not None else None
         if found is not None and self._array is None and not overwrite:
             raise FileExistsError(
-                f"There is a Zarr array at {self._target} already; pass overwrite=True to replace "
+                f"There is a Zarr array at {place} already; pass overwrite=True to replace "
                 "it, resume=True to continue it, or another path."
             )
         self._overwrite = found is not None
@@ -71,6 +82,8 @@ class BlockArray:
         self.found: Mapping[str, Any] | None = None
         if self._array is not None:
             self.found = notes_of(self._array)
+            drop_overview(place)
+            self._coordinates.write()
         self._notes: dict[str, Any] = dict(self.found or {"complete": False, "resumable": True})
         self._noted = self._note_took = 0.0
 
@@ -87,7 +100,8 @@ class BlockArray:
     def read(self, index: tuple[int, ...], shape: tuple[int, ...]) -> NDArray[Any]:
         """Return so much of an array that is continued, from where the block of this index begins."""
         assert self._array is not None
-        starts = [i * size for i, size in zip(index, self._array.chunks, strict=False)]
+        block = block_shape(self._array)
+        starts = [i * size for i, size in zip(index, block, strict=False)]
         starts += [0] * (len(shape) - len(starts))
         places = (slice(a, a + length) for a, length in zip(starts, shape, strict=True))
         values: Any = self._array[tuple(places)]
@@ -151,15 +165,24 @@ class BlockArray:
             FileExistsError: the array is continued, and has other chunks.
         """
         self._notes |= notes
+        self.check_ids(shape)
         if self._array is None:
             self._array = self._create(shape, chunks, dtype)
-        elif (self._array.shape, self._array.chunks) != (shape, chunks):
+        elif (self._array.shape, block_shape(self._array)) != (shape, chunks):
             raise FileExistsError(
-                f"The array at {self._target} has the shape {self._array.shape} and the chunks "
-                f"{self._array.chunks}; the result has {shape} and {chunks}. Pass overwrite=True to "
+                f"The array at {self._place} has the shape {self._array.shape} and the blocks "
+                f"{block_shape(self._array)}; the result has {shape} and {chunks}. Pass overwrite=True to "
                 "begin again, or another path."
             )
         return self._array
+
+    def check_ids(self, extent: Sequence[int]) -> None:
+        """Check that there is one id for each sample along the leading axes, 0 if not known yet.
+
+        Raises:
+            ValueError: there are more or fewer.
+        """
+        self._coordinates.check(extent)
 
     def finish(
         self, extent: tuple[int, ...], *, notes: Mapping[str, Any] | None = None
@@ -169,6 +192,7 @@ class BlockArray:
         Raises:
             ValueError: nothing was written.
             IncompleteResultError: somebody has removed what was written.
+            ValueError: there are not as many ids as samples.
         """
         if self._array is None:
             raise ValueError("There was nothing to write: the sequence has no chunks.")
@@ -176,27 +200,22 @@ class BlockArray:
         if self._array.shape != shape:
             self._array.resize(shape)
         self._check_all_there()
+        self.check_ids(extent)
         self._notes |= {**(notes or {}), "complete": True}
         self._note()
-        import zarr
-
-        return zarr.open_array(self._target, mode="r")
+        write_overview(self._place)
+        return self._place.open()
 
     def _check_all_there(self) -> None:
-        import zarr
-
+        assert self._array is not None
+        _, all_of_them = blocks_written(self._array)
         try:
-            found = zarr.open_array(self._target, mode="r")
+            there, _ = blocks_written(self._place.open())
         except FileNotFoundError:
             there = 0
-        else:
-            if found.shards is not None:  # whose chunks cannot be counted
-                return
-            there = found.nchunks_initialized
-        assert self._array is not None
-        if there < self._array.nchunks:
+        if there < all_of_them:
             raise IncompleteResultError(
-                f"Of {self._array.nchunks} blocks that were written to {self._target}, {there} are "
+                f"Of {all_of_them} blocks that were written to {self._place}, {there} are "
                 "there: others were removed meanwhile. Write them again with resume=True, or, if the "
                 "array itself is gone, from the beginning."
             )
@@ -206,13 +225,16 @@ class BlockArray:
     ) -> zarr.Array[Any]:
         import zarr
 
-        options: dict[str, Any] = {"dtype": dtype, **self._encoding}
+        options: dict[str, Any] = {"dtype": dtype, "chunks": chunks, **self._encoding}
+        if "chunks" in self._encoding:
+            options["shards"] = chunks
+            _check_division(chunks, options["chunks"])
         others = [f"x{axis}" for axis in range(len(shape) - len(self._names))]
-        self._notes["resumable"] &= "shards" not in options
-        return zarr.create_array(
-            self._target,
+        drop_overview(self._place)
+        array = zarr.create_array(
+            self._place.store,
+            name=self._place.component,
             shape=shape,
-            chunks=chunks,
             fill_value=float("nan") if dtype.kind == "f" else 0,
             dimension_names=[*self._names, *others],
             attributes={ATTRIBUTE: dict(self._notes)},
@@ -220,6 +242,8 @@ class BlockArray:
             config=WHOLE,
             **options,
         )
+        self._coordinates.write()
+        return array
 
     def _note(self) -> None:
         assert self._array is not None
@@ -228,15 +252,25 @@ class BlockArray:
 
     def _check_place(self, start: tuple[int, ...], shape: tuple[int, ...]) -> None:
         assert self._array is not None
-        chunks = self._array.chunks
+        chunks = block_shape(self._array)
         fits = all(s % c == 0 and n <= c for s, n, c in zip(start, shape, chunks, strict=True))
         if fits or not self._notes["resumable"]:
             return
         if self.found is not None:
             raise FileExistsError(
-                f"A block of shape {shape} at {start} does not fit the chunks {chunks} of the "
-                f"array at {self._target}, which was begun with batches of other sizes. Pass "
+                f"A block of shape {shape} at {start} does not fit the blocks {chunks} of the "
+                f"array at {self._place}, which was begun with batches of other sizes. Pass "
                 "overwrite=True to begin again, or another path."
             )
         self._notes["resumable"] = False
         self._note()
+
+
+def _check_division(block: Sequence[int], chunks: Any) -> None:
+    if not isinstance(chunks, Sequence) or len(chunks) != len(block):
+        raise ValueError(f"`chunks` must have a size for each axis of {block}; got {chunks!r}.")
+    if any(size < 1 or whole % size for whole, size in zip(block, chunks, strict=True)):
+        raise ValueError(
+            f"Blocks of shape {tuple(block)} cannot be divided into chunks of {tuple(chunks)}: pass "
+            "divisors, or other batches."
+        )

@@ -76,7 +76,12 @@ class Columns(Origin[Out], Protocol[Out]):
 
 
 def opened(
-    path_or_url: StoreLike, names: Sequence[str], origin: Origin[Any] | None, **options: Any
+    path_or_url: StoreLike,
+    names: Sequence[str],
+    origin: Origin[Any] | None,
+    *,
+    component: str | None,
+    **options: Any,
 ) -> BlockArray:
     """Return the array to write to; see `BlockArray`.
 
@@ -84,13 +89,14 @@ def opened(
         ValueError: nothing is known of the origin, and the array is to be resumed.
     """
     from upweight.store import BlockArray
+    from upweight.stored import Place
 
     if origin is None and options["resume"]:
         raise ValueError(
             "Only results of a calculator can be resumed; nothing is known of where this one "
             "comes from."
         )
-    return BlockArray(path_or_url, names=names, **options)
+    return BlockArray(Place.of(path_or_url, component), names=names, **options)
 
 
 def write_sequence(
@@ -152,6 +158,7 @@ def write_groups(
             advance(count)
         row += rows
         columns = max(columns, column)
+        target.check_ids((0, columns))
     return target.finish((row, columns), notes=_notes(origin, columns))
 
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from distributed import Client
     from zarr import Array as ZarrArray
 
+    from upweight.coords import Coords
     from upweight.stored import StoreLike
 
 A = TypeVar("A")
@@ -208,6 +209,8 @@ class DaskInfluenceCalculator(Generic[A]):
         *,
         resume: bool = False,
         encoding: Mapping[str, Any] | None = None,
+        component: str | None = None,
+        coords: Coords | None = None,
         progress: bool = True,
     ) -> ZarrArray[Any] | None:
         """Compute an array of this calculator, each block written by the worker that computed it.
@@ -221,24 +224,27 @@ class DaskInfluenceCalculator(Generic[A]):
             return_stored: Whether to return the array, opened for reading.
             overwrite: Whether an array that is there already may be replaced.
             resume: Whether it is continued instead; see `NestedLazyChunkSequence.to_zarr`.
-            encoding: Further options of `zarr.create_array`, but no shards.
+            encoding: Further options of `zarr.create_array`; see
+            component: `NestedLazyChunkSequence.to_zarr`,
+            coords: also for these.
             progress: Whether to show progress bars.
 
         Raises:
-            ValueError: the array does not come from this calculator, or shards are asked for.
+            ValueError: the array does not come from this calculator, or there are not as many ids
+                as samples.
             InvalidDimensionChunksError: the blocks of the array are not of one size.
             FileExistsError, ResumeError, DataError: As in `NestedLazyChunkSequence.to_zarr`.
         """
         from upweight.store import BlockArray
+        from upweight.stored import Place
 
         source = self._sources.get(array.name)
         if source is None:
             raise ValueError("Pass an array as this calculator returned it, not one made from it.")
-        if "shards" in (encoding or {}):
-            raise ValueError("Parallel writers would share the shards, and lose what others wrote.")
         target = BlockArray(
-            path_or_url,
+            Place.of(path_or_url, component),
             names=source.names,
+            coords=coords,
             overwrite=overwrite,
             resume=resume,
             encoding=encoding,
