@@ -2,15 +2,49 @@
 
 import numpy as np
 from calculators.dask_problems import calculator, computed, dask_batch
-from calculators.problems import MODES, assert_close, batches, dense, joined, problem
+from calculators.problems import (
+    MODES,
+    TOLERANCE,
+    NumpyIdentity,
+    assert_close,
+    batches,
+    dense,
+    fitted_model,
+    joined,
+    samples,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from zarr.storage import MemoryStore
 
 from upweight import SequentialInfluenceCalculator
 
 N_TEST, N_TRAIN = 7, 20
-MODEL, TEST, TRAIN = problem(n_test=N_TEST, n_train=N_TRAIN)
-EXPECTED = {mode: dense(MODEL, TEST, TRAIN, mode) for mode in MODES}
+INPUTS = {"vectors": (4,), "images": (2, 2, 1)}
+
+
+def several_inputs(data):
+    """Return the data with a second input, the ids of tokens, beside the first."""
+    x, y = data
+    return {"real": x, "tokens": np.arange(2 * len(y)).reshape(len(y), 2) % 5}, y
+
+
+def problem(dtype, inputs):
+    shape = INPUTS.get(inputs, (3,))
+    data = samples(shape, n_test=N_TEST, n_train=N_TRAIN, dtype=dtype)
+    test, train = map(several_inputs, data) if inputs == "mapping" else data
+    if inputs == "images":
+        flat = train[0].reshape(N_TRAIN, -1), train[1]
+        return fitted_model(flat, dtype=dtype), test, train
+    return fitted_model(train, dtype=dtype), test, train
+
+
+PROBLEMS = {
+    (dtype, inputs): problem(dtype, inputs)
+    for dtype in TOLERANCE
+    for inputs in (*INPUTS, "mapping")
+}
+EXPECTED = {(key, mode): dense(*PROBLEMS[key], mode) for key in PROBLEMS for mode in MODES}
 
 
 def cuts(n):
@@ -20,17 +54,21 @@ def cuts(n):
     )
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
-@given(cuts(N_TEST), cuts(N_TRAIN), st.sampled_from(MODES), st.integers(1, 6000))
-def test_sequential_influences_are_those_of_one_call(test_sizes, train_sizes, mode, max_memory):
-    calc = SequentialInfluenceCalculator(MODEL, max_memory=max_memory, progress=False)
-    lazy = calc.influences(batches(TEST, *test_sizes), batches(TRAIN, *train_sizes), mode)
-    assert_close(joined(lazy), EXPECTED[mode])
-
-
-@settings(max_examples=40, deadline=None, derandomize=True)
-@given(cuts(N_TEST), cuts(N_TRAIN), st.sampled_from(MODES), st.integers(1, 1000))
-def test_dask_influences_are_those_of_one_call(test_chunks, train_chunks, mode, max_memory):
-    calc = calculator(MODEL, max_memory=max_memory)
-    lazy = calc.influences(*dask_batch(TEST, test_chunks), *dask_batch(TRAIN, train_chunks), mode)
-    assert_close(computed(lazy), EXPECTED[mode])
+@settings(max_examples=120, deadline=None, derandomize=True)
+@given(
+    st.sampled_from(list(PROBLEMS)),
+    cuts(N_TEST),
+    cuts(N_TRAIN),
+    st.sampled_from(MODES),
+    st.integers(1, 6000),
+)
+def test_both_calculators_and_one_dense_call_agree(kind, test_cut, train_cut, mode, max_memory):
+    model, test, train = PROBLEMS[kind]
+    expected = EXPECTED[kind, mode]
+    calc = SequentialInfluenceCalculator(model, max_memory=max_memory, progress=False)
+    lazy = calc.influences(batches(test, *test_cut), batches(train, *train_cut), mode)
+    assert_close(joined(lazy), expected)
+    assert_close(lazy.to_zarr(MemoryStore(), NumpyIdentity(), True)[...], expected)
+    on_dask = calculator(model, max_memory=max_memory)
+    chunked = dask_batch(test, test_cut), dask_batch(train, train_cut)
+    assert_close(computed(on_dask.influences(*chunked[0], *chunked[1], mode)), expected)
