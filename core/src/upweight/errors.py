@@ -91,6 +91,10 @@ class BackendConflictError(BackendError):
     """Two distributions offer a backend of the same name."""
 
 
+class ChunkSizeWarning(UserWarning):
+    """Chunks of Dask arrays are so small, or so large, that computing would suffer from it."""
+
+
 class ConvergenceWarning(UserWarning):
     """An iterative solve stopped before it reached its tolerance."""
 

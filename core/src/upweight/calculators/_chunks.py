@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import math
+import warnings
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from upweight.errors import BatchError, InvalidDimensionChunksError, UnalignedChunksError
+from upweight.errors import (
+    BatchError,
+    ChunkSizeWarning,
+    InvalidDimensionChunksError,
+    UnalignedChunksError,
+)
 from upweight.trees import Tree, leaves
 
 if TYPE_CHECKING:
     import dask.array as da
+
+#: Tasks, at about a millisecond each for the scheduler, above which larger chunks are advised.
+MOST_TASKS = 100_000
+
+#: Bytes of one block above which smaller chunks are advised.
+MOST_BYTES = 2**31
 
 
 def check_chunks(x: Tree[da.Array], y: Tree[da.Array]) -> None:
@@ -57,6 +69,42 @@ def check_factor_chunks(factors: da.Array, n_parameters: int) -> None:
             f"got {factors.shape}."
         )
     _check_one(factors)
+
+
+def advise(
+    rows: tuple[int, ...], columns: tuple[int, ...], row_bytes: int, x: Tree[da.Array]
+) -> None:
+    """Warn of chunks that make far too many tasks, or blocks that are far too large.
+
+    Args:
+        rows: Test samples in each group.
+        columns: Training samples in each chunk.
+        row_bytes: Bytes of the influences of one training sample on one test sample.
+        x: Inputs of the training samples.
+    """
+    tasks, n = len(rows) * len(columns), sum(columns)
+    if tasks > MOST_TASKS:
+        chunks = max(1, MOST_TASKS // len(rows) // 4)
+        _warn(
+            f"{len(columns):,} training chunks and {len(rows):,} groups of test chunks make {tasks:,} "
+            f"tasks, which take a scheduler about {tasks // 1000:,} seconds alone. Use a larger "
+            f"`max_memory`, or chunks of more than {max(columns):,} samples, for example",
+            -(-n // chunks),
+        )
+    widest = max(columns)
+    sample = sum(math.prod(leaf.shape[1:]) * leaf.dtype.itemsize for leaf in leaves(x))
+    largest = widest * max(max(rows) * row_bytes, sample)
+    if largest > MOST_BYTES:
+        _warn(
+            f"A chunk of {widest:,} training samples makes one task of {largest / 2**30:.1f} GiB of "
+            "inputs or results, of which each thread of a worker holds one or two. Use smaller "
+            "chunks, for example",
+            max(1, widest * MOST_BYTES // largest // 4),
+        )
+
+
+def _warn(advice: str, size: int) -> None:
+    warnings.warn(f"{advice} x.rechunk({{0: {size}}}).", ChunkSizeWarning, stacklevel=5)
 
 
 def merged_chunks(chunks: tuple[int, ...], most: int) -> tuple[int, ...]:

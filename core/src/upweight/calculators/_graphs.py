@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from upweight.calculators._blockwise import DaskTree, batch_builder, blocks
-from upweight.calculators._chunks import check_chunks, check_factor_chunks, merged_chunks
+from upweight.calculators._chunks import advise, check_chunks, check_factor_chunks, merged_chunks
 from upweight.calculators._factors import Factors
 from upweight.checks import located
 from upweight.influence import InfluenceMode
 from upweight.protocols import NumpyConverter
-from upweight.trees import perturbed_leaf
+from upweight.trees import leaves, perturbed_leaf
 
 if TYPE_CHECKING:
     import dask.array as da
@@ -67,12 +68,18 @@ class Graphs:
     def influences(
         self, form: Factors, factors: da.Array, x: DaskTree, y: DaskTree, mode: InfluenceMode
     ) -> da.Array:
-        """Return the influences of training samples on test samples with these factors."""
+        """Return the influences of training samples on test samples with these factors.
+
+        Warns:
+            ChunkSizeWarning: chunks are far too small or far too large.
+        """
         check_chunks(x, y)
         check_factor_chunks(factors, form.width)
         rows = self.max_memory // (form.width * self.dtype.itemsize)
         grouped = factors.rechunk({0: merged_chunks(factors.chunks[0], rows)})
         shape = perturbed_leaf(x).shape[1:] if mode is InfluenceMode.Perturbation else ()
+        numbers = math.prod(shape) * self.dtype.itemsize
+        advise(grouped.chunks[0], leaves(y)[0].chunks[0], numbers, x)
         converter, build = self.converter, batch_builder(self.converter, x, y)
 
         def influences(
