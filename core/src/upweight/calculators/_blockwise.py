@@ -33,6 +33,8 @@ def blocks(
 ) -> da.Array:
     """Call `function(model, index, *first, *arrays of the batch)` for each block of the result.
 
+    Nothing is chunked along the axes that are gathered.
+
     The index is that of the chunk of samples, as a tuple of one number. Axes are numbered: 0 the samples of the batch, negative the others of inputs and result;
     positive ones are gathered whole.
     """
@@ -45,12 +47,16 @@ def blocks(
     arguments: list[Any] = [model, None, index, (0,), *first]
     for leaf in arrays:
         arguments += [leaf, (0, *(next(whole) for _ in leaf.shape[1:]))]
+
+    def with_blocks(model: Any, index: tuple[int], *nested: Any) -> NDArray[Any]:
+        return function(model, index, *map(_only_block, nested))
+
     made: da.Array = da.blockwise(
-        function,
+        with_blocks,
         output_axes,
         *arguments,
         new_axes=new_axes,
-        concatenate=True,
+        concatenate=False,  # it would copy even a single block
         align_arrays=False,  # they are aligned, which was checked; Dask would warn of many blocks
         dtype=dtype,
         meta=np.empty((0,) * len(output_axes), dtype=dtype),
@@ -58,6 +64,12 @@ def blocks(
         token=f"{name}-{uuid4().hex}",
     )
     return made
+
+
+def _only_block(nested: Any) -> Any:
+    while isinstance(nested, list):
+        (nested,) = nested
+    return nested
 
 
 def batch_builder(
