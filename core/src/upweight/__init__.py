@@ -23,7 +23,9 @@ from upweight.errors import (
     ModelError,
     NonFiniteError,
     NotFittedError,
+    ParametersError,
     ResumeError,
+    SavedModelError,
     ThreadSafetyViolationError,
     UnalignedChunksError,
     UnsupportedCurvatureError,
@@ -36,6 +38,7 @@ from upweight.influence import (
     InfluenceMode,
     SecondOrderMode,
 )
+from upweight.loading import load
 from upweight.nested import NestedLazyChunkSequence
 from upweight.plugins import Backend, backends, get_backend, hookimpl
 from upweight.protocols import (
@@ -98,9 +101,11 @@ __all__ = [
     "NotFittedError",
     "NumpyConverter",
     "Objective",
+    "ParametersError",
     "Ranked",
     "Reduction",
     "ResumeError",
+    "SavedModelError",
     "SecondOrderMode",
     "SequenceAggregator",
     "SequentialInfluenceCalculator",
@@ -116,6 +121,7 @@ __all__ = [
     "backends",
     "get_backend",
     "hookimpl",
+    "load",
     "open_result",
     "reduce_influences",
 ]
