@@ -7,6 +7,7 @@ from hashlib import blake2b
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from array_api_compat import array_namespace, is_jax_array, to_device
 
 from upweight.checks import as_batch, batch_size
@@ -22,8 +23,6 @@ NAMED = 3
 
 def as_numpy(array: Any) -> NDArray[Any]:
     """Return the values of an array of any framework, on any device."""
-    import numpy as np
-
     if not is_jax_array(array):  # JAX arrays go to NumPy from any device, and have no "cpu" device
         array = to_device(array, "cpu")
     try:
@@ -35,7 +34,10 @@ def as_numpy(array: Any) -> NDArray[Any]:
 
 def digest(values: NDArray[Any]) -> str:
     """Return a checksum of values, shape and type, as hexadecimal digits."""
-    return _started(values.dtype, values.shape, values).hexdigest()
+    running = _started(values.dtype, values.shape)
+    running.update(_raw(values))
+    digits: str = running.hexdigest()
+    return digits
 
 
 def parameter_records(values: Iterable[tuple[str, NDArray[Any]]]) -> list[dict[str, Any]]:
@@ -154,12 +156,9 @@ def _difference(then: Mapping[str, Any] | None, now: Mapping[str, Any] | None) -
     return "which has other values" if kinds[0] == kinds[1] else f"{kinds[0]} then, {kinds[1]} now"
 
 
-def _started(dtype: Any, shape: object, values: NDArray[Any] | None = None) -> Any:
-    running = blake2b(f"{dtype.name}{shape}".encode(), digest_size=16)
-    if values is not None:
-        running.update(_raw(values))
-    return running
+def _started(dtype: np.dtype[Any], shape: object) -> Any:
+    return blake2b(f"{dtype.name}{shape}".encode(), digest_size=16)
 
 
 def _raw(values: NDArray[Any]) -> bytes:
-    return values.astype(values.dtype.newbyteorder("<"), copy=False).tobytes()
+    return (values.byteswap() if values.dtype.byteorder == ">" else values).tobytes()

@@ -57,7 +57,7 @@ def write_group(
     """
     import zarr
 
-    begun = {"kind": "model", "format": FORMAT, "complete": False}
+    begun: dict[str, Any] = {"kind": "model", "format": FORMAT, "complete": False}
     found = _found(target)
     if isinstance(found, zarr.Group):
         # Its parts are removed one by one, and the rest must not pass for the whole.

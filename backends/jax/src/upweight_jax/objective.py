@@ -106,7 +106,8 @@ class JaxObjective(LayeredModel):
     def parameter_values(self) -> Iterator[tuple[str, np.ndarray[Any, Any]]]:
         """Yield name and value of every parameter, trainable or not, and of every constant."""
         for name, value in {**self._free, **self._fixed()}.items():
-            yield name, np.asarray(value)
+            is_key = jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
+            yield name, np.asarray(jax.random.key_data(value) if is_key else value)
 
     def available_memory(self) -> int | None:
         """Return the number of free bytes on the device of the model, None for main memory."""

@@ -35,4 +35,4 @@ class SavedInfluence(InfluencesByBlock[A]):
         """
         from upweight.saving import save
 
-        save(self, path_or_url, overwrite=overwrite)
+        save(self, path_or_url, overwrite=overwrite)  # type: ignore[arg-type]  # every method is a CurvatureInfluence

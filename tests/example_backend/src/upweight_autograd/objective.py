@@ -54,6 +54,12 @@ class AutogradObjective:
         pull, _ = make_vjp(lambda x: grad(self._mean)(self._theta, x, y) * len(x))(x)
         return self._stack(map(pull, rows))
 
+    def numpy_converter(self):
+        return NumpyConverter()
+
+    def parameter_values(self):
+        return self._values.items()
+
     def _outputs(self, theta, x):
         free, start = {}, 0
         for name, shape in self.parameters.items():
@@ -66,6 +72,10 @@ class AutogradObjective:
 
     def _stack(self, results):
         return np.array(list(results), self.dtype)
+
+
+class NumpyConverter:
+    to_numpy = from_numpy = staticmethod(np.asarray)
 
 
 def single(batch):
