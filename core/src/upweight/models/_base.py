@@ -80,7 +80,9 @@ class CurvatureInfluence(SavedInfluence[A]):
             )
         self._blocks = Blocks(objective.parameters, block_structure)
         self._objective = _restricted(objective, self._blocks.parameters)
-        self._measured = _restricted(measurement or objective, self._blocks.parameters)
+        self._measured = self._objective
+        if measurement is not None:
+            self._measured = _restricted(measurement, self._blocks.parameters)
         self._regularization = checked_regularization(regularization, list(self._blocks.by_name))
         self._mode = checked_mode(second_order_mode, objective)
         self._curvatures: dict[str, FittedCurvature[A]] | None = None
