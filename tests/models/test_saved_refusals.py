@@ -79,7 +79,7 @@ class OwnPreconditioner:
     [(OwnMethod, {}), (CgInfluence, {"preconditioner": OwnPreconditioner()})],
 )
 def test_parts_of_somebody_else(method, options):
-    model, data, _ = saved_problem()
+    model, *_ = saved_problem()
     influence = method(Objective(model, 1.0), regularization=0.5, **options)
     influence._curvatures = {}
     store = MemoryStore()
@@ -89,7 +89,7 @@ def test_parts_of_somebody_else(method, options):
 
 
 def test_a_saved_model_is_not_replaced_unless_told(tmp_path):
-    influence, model, data = fitted()
+    influence, model, _ = fitted()
     influence.save(tmp_path / "model")
     other = influence.with_regularization(0.9)
     with pytest.raises(FileExistsError, match="overwrite=True"):
