@@ -1,5 +1,9 @@
 """What is loaded is what was saved, bit for bit, for every method that needs no framework."""
 
+import json
+from dataclasses import fields, is_dataclass
+from zlib import crc32
+
 import numpy as np
 import pytest
 from saved_problems import Objective, Plugin, saved_problem
@@ -20,6 +24,7 @@ from upweight.models import (
     _parts,
     harmonic,
 )
+from upweight.saved import FORMAT
 
 FISHER = {"second_order_mode": "empirical_fisher"}
 BLOCKS = {"block_structure": "parameter_wise", "regularization": {"weight": 0.4, "bias": 0.7}}
@@ -142,6 +147,16 @@ def test_every_method_is_listed():
 
     methods = {name for name in models.__all__ if name.endswith("Influence")}
     assert set(_parts.METHODS) == methods
+
+
+def test_the_format_changes_with_the_attributes_that_it_is_made_of():
+    names = {
+        name: [field.name for field in fields(part)]
+        for name, part in sorted(_parts.CLASSES.items())
+        if is_dataclass(part)
+    }
+    # If this fails, raise `FORMAT`: what older versions have saved can no longer be read.
+    assert (FORMAT, crc32(json.dumps(names).encode())) == (1, 0)
 
 
 def test_no_two_classes_have_one_name():

@@ -63,7 +63,7 @@ def write_group(
         # Its parts are removed one by one, and the rest must not pass for the whole.
         zarr.open_group(target, mode="r+").attrs[ATTRIBUTE] = begun
     group = zarr.create_group(target, attributes={ATTRIBUTE: begun}, overwrite=found is not None)
-    records = []
+    records: list[Any] = []
     for number, array in enumerate(arrays):
         values = array if is_numpy_array(array) else converter.to_numpy(array)
         axes = _axes_in_memory(values)

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from upweight import load
 from upweight.errors import ParametersError
+from upweight.loading import load
 from upweight.testing.base import Conformance
 from upweight.testing.cases import CASES, Case
 from upweight.testing.problem import Problem, assert_close
