@@ -50,6 +50,12 @@ class Handmade:
     def zeros(self, k):
         return np.zeros((k, sum(map(math.prod, self.parameters.values()))), self.dtype)
 
+    def numpy_converter(self):
+        return NumpyConverter()
+
+    def parameter_values(self):
+        return self.values.items()
+
     def losses(self, batch):
         batch_size(*batch)
         x, y = batch
@@ -191,7 +197,12 @@ class Plugin:
             "nested_aggregator": lambda: joined,
             "models": {"direct": lambda m, loss, **o: DirectInfluence(objective(m, loss), **o)},
             "capabilities": frozenset(
-                {"SupportsGaussNewton", "SupportsLayers", "SupportsOutputGradients"}
+                {
+                    "SupportsGaussNewton",
+                    "SupportsLayers",
+                    "SupportsOutputGradients",
+                    "SupportsSaving",
+                }
             ),
             "reference": lambda weights: (Network(weights), cross_entropy, tuple(SHAPES)),
         }

@@ -25,7 +25,9 @@ from upweight.errors import (
     NonFiniteError,
     NonFiniteWarning,
     NotFittedError,
+    ParametersError,
     ResumeError,
+    SavedModelError,
     ThreadSafetyViolationError,
     UnalignedChunksError,
     UnsupportedCurvatureError,
@@ -38,6 +40,7 @@ from upweight.influence import (
     InfluenceMode,
     SecondOrderMode,
 )
+from upweight.loading import load
 from upweight.nested import NestedLazyChunkSequence
 from upweight.plugins import Backend, backends, get_backend, hookimpl
 from upweight.protocols import (
@@ -102,9 +105,11 @@ __all__ = [
     "NotFittedError",
     "NumpyConverter",
     "Objective",
+    "ParametersError",
     "Ranked",
     "Reduction",
     "ResumeError",
+    "SavedModelError",
     "SecondOrderMode",
     "SequenceAggregator",
     "SequentialInfluenceCalculator",
@@ -120,6 +125,7 @@ __all__ = [
     "backends",
     "get_backend",
     "hookimpl",
+    "load",
     "open_result",
     "reduce_influences",
 ]

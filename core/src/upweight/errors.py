@@ -26,11 +26,19 @@ class ModelError(UpweightError, ValueError):
 
 
 class IncompleteResultError(UpweightError, ValueError):
-    """A stored result lacks blocks, because the run that wrote it did not come to its end."""
+    """A stored result or model lacks parts, because what wrote it did not come to its end."""
 
 
 class ResumeError(UpweightError, ValueError):
     """A stored result was begun with another model, other options or other data."""
+
+
+class SavedModelError(UpweightError, ValueError):
+    """A saved model cannot be loaded: it is of a newer version, damaged, or something else."""
+
+
+class ParametersError(UpweightError, ValueError):
+    """A model has other parameters than the one that was fitted and saved."""
 
 
 class NonFiniteError(UpweightError, ArithmeticError):

@@ -181,6 +181,21 @@ class ReportsMemory(Protocol):
         """Return the number of free bytes on the device, or None if that is main memory."""
 
 
+@runtime_checkable
+class SupportsSaving(Protocol[A]):
+    """An objective whose fitted models can be saved, and loaded on the same parameters."""
+
+    def numpy_converter(self) -> NumpyConverter[A]:
+        """Return the conversion between NumPy and arrays on the device of the model."""
+
+    def parameter_values(self) -> Iterable[tuple[str, NDArray[Any]]]:
+        """Yield name and value of all that the derivatives depend on, also what is constant.
+
+        Those are all parameters of the model, whichever this objective is restricted to, and what
+        else it holds, such as running statistics. Only their checksums are kept.
+        """
+
+
 class InverseCurvature(Protocol[A]):
     """A fitted (H + λI)⁻¹."""
 

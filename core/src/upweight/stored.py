@@ -97,6 +97,16 @@ def notes_of(array: zarr.Array[Any]) -> dict[str, Any]:
     return dict(notes)
 
 
+def target_of(path_or_url: StoreLike) -> str | Store:
+    """Return what Zarr calls a place."""
+    from zarr.abc.store import Store
+
+    if isinstance(path_or_url, Store):
+        return path_or_url
+    # Zarr makes no folders through fsspec, so a URL of a local file is taken as its path.
+    return fspath(path_or_url).removeprefix("file://")
+
+
 @dataclass(frozen=True)
 class Place:
     """Where an array is.
@@ -116,14 +126,9 @@ class Place:
         Raises:
             ValueError: the component is not a single name.
         """
-        from zarr.abc.store import Store
-
         if component is not None and (not component or "/" in component):
             raise ValueError(f"`component` must be a name without slashes; got {component!r}.")
-        if isinstance(path_or_url, Store):
-            return cls(path_or_url, component)
-        # Zarr makes no folders through fsspec, so a URL of a local file is taken as its path.
-        return cls(fspath(path_or_url).removeprefix("file://"), component)
+        return cls(target_of(path_or_url), component)
 
     def __str__(self) -> str:
         return str(self.store) if self.component is None else f"{self.store}/{self.component}"

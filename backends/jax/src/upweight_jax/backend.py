@@ -45,6 +45,7 @@ jax_backend = Backend(
             "SupportsOutputGradients",
             "SuggestsBatchSize",
             "ReportsMemory",
+            "SupportsSaving",
         }
     ),
     reference=reference,

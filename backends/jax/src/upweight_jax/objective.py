@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -23,6 +23,7 @@ from upweight_jax.capacity import (
     rows_at_once,
 )
 from upweight_jax.compiled import CompiledProblem, Problem
+from upweight_jax.converter import JaxNumpyConverter
 from upweight_jax.flat import Parameters
 from upweight_jax.layered import LayeredModel
 from upweight_jax.model import Trainable
@@ -97,6 +98,16 @@ class JaxObjective(LayeredModel):
         """Return k zero vectors over the parameters, on the device of the model, (k, p)."""
         p = sum(value.size for value in self._free.values())
         return jnp.zeros((k, p), self._any().dtype, device=self._device())
+
+    def numpy_converter(self) -> JaxNumpyConverter:
+        """Return the conversion between NumPy and arrays on the device of the model."""
+        return JaxNumpyConverter(self._device())
+
+    def parameter_values(self) -> Iterator[tuple[str, np.ndarray[Any, Any]]]:
+        """Yield name and value of every parameter, trainable or not, and of every constant."""
+        for name, value in {**self._free, **self._fixed()}.items():
+            is_key = jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
+            yield name, np.asarray(jax.random.key_data(value) if is_key else value)
 
     def available_memory(self) -> int | None:
         """Return the number of free bytes on the device of the model, None for main memory."""

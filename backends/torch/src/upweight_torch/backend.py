@@ -47,6 +47,7 @@ torch_backend = Backend(
             "SupportsLinearisedProducts",
             "SuggestsBatchSize",
             "ReportsMemory",
+            "SupportsSaving",
         }
     ),
     reference=reference,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from upweight_torch.batches import (
     prepared_batch,
     sliced,
 )
+from upweight_torch.converter import TorchNumpyConverter
 from upweight_torch.flat import Parameters, check_parameters, flatten, unflatten
 from upweight_torch.functional import gradient_of
 from upweight_torch.hessian import dense_hessian
@@ -96,6 +97,20 @@ class TorchObjective(SampleGradients):
     def zeros(self, k: int) -> Tensor:
         """Return k zero vectors over the parameters, on the device of the model, (k, p)."""
         return self._any().new_zeros((k, self._size()))
+
+    def numpy_converter(self) -> TorchNumpyConverter:
+        """Return the conversion between NumPy and tensors on the device of the model."""
+        return TorchNumpyConverter(self._any().device)
+
+    def parameter_values(self) -> Iterator[tuple[str, np.ndarray[Any, Any]]]:
+        """Yield name and value of every parameter and buffer of the model."""
+        module = self._model.module
+        converter = self.numpy_converter()
+        for name, value in (*module.named_parameters(), *module.named_buffers()):
+            try:
+                yield name, converter.to_numpy(value)
+            except TypeError:  # a type that NumPy does not have, such as bfloat16
+                yield name, converter.to_numpy(value.double())
 
     def available_memory(self) -> int | None:
         """Return the number of free bytes on the device of the model, None for main memory."""

@@ -7,9 +7,8 @@ from itertools import islice
 from typing import Any, Generic, TypeVar
 from zlib import crc32
 
-from array_api_compat import array_namespace, is_jax_array, to_device
-
 from upweight.checks import check_reusable
+from upweight.digests import as_numpy
 from upweight.errors import DataError
 from upweight.trees import leaves
 
@@ -118,19 +117,7 @@ def fingerprint(batch: Any) -> int:
     parts = batch if isinstance(batch, tuple | list) else (batch,)
     for array in (leaf for part in parts for leaf in leaves(part)):
         if hasattr(array, "shape"):
-            values = _to_numpy(array)
+            values = as_numpy(array)
             value = crc32(f"{values.shape}{values.dtype}".encode(), value)
             value = crc32(values.tobytes(), value)
     return value
-
-
-def _to_numpy(array: Any) -> Any:
-    import numpy as np
-
-    if not is_jax_array(array):  # JAX arrays go to NumPy from any device, and have no "cpu" device
-        array = to_device(array, "cpu")
-    try:
-        return np.asarray(array)
-    except TypeError:  # a type that NumPy does not have, such as bfloat16
-        xp = array_namespace(array)
-        return np.asarray(xp.astype(array, xp.float32))

@@ -19,9 +19,9 @@ from upweight.influence import (
     SecondOrderMode,
 )
 from upweight.models._blocks import Blocks
-from upweight.models._by_block import InfluencesByBlock
 from upweight.models._curvature import checked_mode
 from upweight.models._regularization import checked_regularization
+from upweight.models._saving import SavedInfluence
 from upweight.trees import Batch, Tree, perturbed_leaf
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class FittedCurvature(Protocol[A]):
         """Return (H + λI)⁻¹."""
 
 
-class CurvatureInfluence(InfluencesByBlock[A]):
+class CurvatureInfluence(SavedInfluence[A]):
     r"""An objective together with inverses of its damped curvature, one for each block.
 
     A method says in `_fit` how it learns the curvatures from the training data.
@@ -80,7 +80,9 @@ class CurvatureInfluence(InfluencesByBlock[A]):
             )
         self._blocks = Blocks(objective.parameters, block_structure)
         self._objective = _restricted(objective, self._blocks.parameters)
-        self._measured = _restricted(measurement or objective, self._blocks.parameters)
+        self._measured = self._objective
+        if measurement is not None:
+            self._measured = _restricted(measurement, self._blocks.parameters)
         self._regularization = checked_regularization(regularization, list(self._blocks.by_name))
         self._mode = checked_mode(second_order_mode, objective)
         self._curvatures: dict[str, FittedCurvature[A]] | None = None

@@ -69,6 +69,7 @@ class TrainingData(Generic[A]):
         n_samples: Number of samples.
         n_batches: Number of batches that a pass yields.
         kept: Whether the batches are in memory.
+        join: Whether batches may have been joined.
 
     Raises:
         DataError: there is no batch.
@@ -83,6 +84,7 @@ class TrainingData(Generic[A]):
         progress: bool,
         join: bool = True,
     ) -> None:
+        self.join = join
         self.n_samples = 0
         self.n_batches = 0
         kept: list[Batch[A]] = []

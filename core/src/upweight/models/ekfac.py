@@ -107,6 +107,7 @@ class EkfacInfluence(LayerPairs[A]):
         self._draws = draws
         self._seed = seed
         self._layer_of: dict[str, str] = {}
+        self._columns = Columns()
 
     def _settings(self) -> dict[str, Any]:
         return {
@@ -129,7 +130,6 @@ class EkfacInfluence(LayerPairs[A]):
         eigen, layers = _kronecker_eigen(factors, kept.n_samples)
         layer_of = self._layer_of_block(layers)
         self._layer_of = layer_of
-        self._columns = Columns()
         if self._corrected:
             eigen = _with_corrected_eigenvalues(eigen, factors, kept.n_samples)
         diagonals = self._diagonals(kept, set(self.block_names) - set(layer_of))

@@ -10,7 +10,15 @@ import pytest
 pytest.register_assert_rewrite(
     *(
         f"upweight.testing.{group}"
-        for group in ("plugin", "arrays", "primitives", "conduct", "methods", "calculators")
+        for group in (
+            "plugin",
+            "arrays",
+            "primitives",
+            "conduct",
+            "methods",
+            "saving",
+            "calculators",
+        )
     )
 )
 

@@ -8,6 +8,7 @@ from upweight.testing.conduct import ConductConformance
 from upweight.testing.methods import MethodsConformance
 from upweight.testing.plugin import PluginConformance
 from upweight.testing.primitives import PrimitivesConformance
+from upweight.testing.saving import SavingConformance
 
 
 class BackendConformance(
@@ -16,6 +17,7 @@ class BackendConformance(
     PrimitivesConformance,
     ConductConformance,
     MethodsConformance,
+    SavingConformance,
     CalculatorsConformance,
 ):
     """Tests that a backend does what core relies on, for pytest to collect.

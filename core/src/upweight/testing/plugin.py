@@ -24,6 +24,7 @@ CAPABILITIES = (
     "SupportsLinearisedProducts",
     "SuggestsBatchSize",
     "ReportsMemory",
+    "SupportsSaving",
 )
 
 #: Prints the packages that come with a plugin, besides itself, what core imports, and Python.

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 #: The groups of tests, each of a file, in the order of a report.
-GROUPS = ("plugin", "arrays", "primitives", "conduct", "methods", "calculators")
+GROUPS = ("plugin", "arrays", "primitives", "conduct", "methods", "saving", "calculators")
 
 #: What may become of a test; a known gap is one that fails as expected.
 OUTCOMES = ("passed", "failed", "skipped", "known gap")

@@ -2,11 +2,7 @@ import autograd.numpy as np
 
 from upweight import Backend
 from upweight.models import DirectInfluence
-from upweight_autograd.objective import AutogradObjective, Model
-
-
-class NumpyConverter:
-    to_numpy = from_numpy = staticmethod(np.asarray)
+from upweight_autograd.objective import AutogradObjective, Model, NumpyConverter
 
 
 def concatenate(chunks):
@@ -38,6 +34,6 @@ autograd_backend = Backend(
     aggregator=lambda: concatenate,
     nested_aggregator=lambda: concatenate_rows,
     models={"direct": lambda m, loss, **o: DirectInfluence(AutogradObjective(m, loss), **o)},
-    capabilities=frozenset({"SupportsGaussNewton"}),
+    capabilities=frozenset({"SupportsGaussNewton", "SupportsSaving"}),
     reference=reference,
 )

@@ -9,8 +9,13 @@ from upweight.checks import batch_size
 Model = namedtuple("Model", ["apply", "parameters"])  # called as apply(parameters, x)
 
 
+class NumpyConverter:
+    to_numpy = from_numpy = staticmethod(np.asarray)
+
+
 class AutogradObjective:
     is_thread_safe = False  # autograd keeps its traces on one stack
+    numpy_converter = NumpyConverter
 
     def __init__(self, model, loss, names=None):
         self._apply, self._loss = model.apply, loss
@@ -53,6 +58,9 @@ class AutogradObjective:
         x, y = batch
         pull, _ = make_vjp(lambda x: grad(self._mean)(self._theta, x, y) * len(x))(x)
         return self._stack(map(pull, rows))
+
+    def parameter_values(self):
+        return self._values.items()
 
     def _outputs(self, theta, x):
         free, start = {}, 0
