@@ -26,6 +26,7 @@ GROUPS = nox.project.load_toml("pyproject.toml")["dependency-groups"]
 BENCHMARKS = [
     *("primitives", "cost_model", "ekfac", "preconditioners", "block_solver"),
     *("rankings", "perturbations", "growth", "against_kronfluence", "against_pydvl"),
+    "datamodeling",
 ]
 CORE = ["--editable", "./core"]
 TORCH = [*CORE, "--editable", "./backends/torch"]
@@ -114,7 +115,7 @@ def imports(session: nox.Session) -> None:
 def core(session: nox.Session) -> None:
     """Test core where no framework is installed."""
     install(session, *CORE, group="test")
-    folders, chosen = ["core", "models", "calculators", "plugins"], []
+    folders, chosen = ["core", "models", "calculators", "evaluation", "plugins"], []
     if session.python == PYTHONS[0]:
         folders.append("conformance")
     else:  # what the array standard allows, or a kill leaves behind, does not depend on Python
@@ -132,7 +133,7 @@ def minimums(session: nox.Session) -> None:
     kept = [line for line in lowest.splitlines() if line.split("==")[0] in LOWEST]
     tools = [tool for tool in GROUPS["test"] if not tool.startswith("scikit-learn")]
     session.install(*tools, *kept)
-    folders = ["core", "calculators", "plugins", "models/test_accuracy.py"]
+    folders = ["core", "calculators", "evaluation", "plugins", "models/test_accuracy.py"]
     run_tests(session, *(f"tests/{folder}" for folder in folders), "-k", "not array_api_strict")
 
 

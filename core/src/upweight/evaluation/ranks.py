@@ -70,8 +70,9 @@ def correlations(
         b: Other values, (n, k).
         weights: How often each row counts, (n,).
     """
-    n = weights.sum()
-    a, b = (values - weights @ values / n for values in (a, b))
+    # First by a row that counts, so that a column without variation is exactly zero.
+    a, b = (values - values[np.argmax(weights > 0)] for values in (a, b))
+    a, b = (values - weights @ values / weights.sum() for values in (a, b))
     scale = np.sqrt((weights @ a**2) * (weights @ b**2))
     with np.errstate(invalid="ignore"):
         found: NDArray[np.float64] = np.where(scale > 0, weights @ (a * b) / scale, np.nan)
