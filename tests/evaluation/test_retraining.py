@@ -115,6 +115,13 @@ def test_a_run_with_other_options_does_not_go_on_with_what_is_stored(tmp_path, o
     assert counted.calls == []
 
 
+def test_subsets_that_end_elsewhere_are_others(tmp_path):
+    options = {"store": tmp_path / "outputs.zarr", "progress": False}
+    retrain(train, [[0, 1, 2], [3]], **options)
+    with pytest.raises(ResumeError, match="subsets"):
+        retrain(train, [[0, 1], [2, 3]], resume=True, **options)
+
+
 def test_what_is_there_is_replaced_only_when_asked_to(tmp_path):
     options = {"store": tmp_path / "outputs.zarr", "progress": False}
     retrain(train, SUBSETS, **options)
