@@ -26,6 +26,7 @@ GROUPS = nox.project.load_toml("pyproject.toml")["dependency-groups"]
 BENCHMARKS = [
     *("primitives", "cost_model", "ekfac", "preconditioners", "block_solver"),
     *("rankings", "perturbations", "growth", "against_kronfluence", "against_pydvl"),
+    "datamodeling",
 ]
 CORE = ["--editable", "./core"]
 TORCH = [*CORE, "--editable", "./backends/torch"]
@@ -113,7 +114,7 @@ def imports(session: nox.Session) -> None:
 @nox.session(python=PYTHONS)
 def core(session: nox.Session) -> None:
     """Test core where no framework is installed."""
-    folders, chosen = ["core", "models", "calculators", "plugins"], []
+    folders, chosen = ["core", "models", "calculators", "evaluation", "plugins"], []
     if session.python == PYTHONS[0]:
         install(session, *CORE, *GROUPS["stores"], group="test")
         folders += ["conformance", "stores"]
@@ -134,7 +135,7 @@ def minimums(session: nox.Session) -> None:
     kept = [line for line in lowest.splitlines() if line.split("==")[0] in LOWEST]
     tools = [tool for tool in GROUPS["test"] if not tool.startswith("scikit-learn")]
     session.install(*tools, *kept)
-    folders = ["core", "calculators", "plugins", "models/test_accuracy.py"]
+    folders = ["core", "calculators", "evaluation", "plugins", "models/test_accuracy.py"]
     run_tests(session, *(f"tests/{folder}" for folder in folders), "-k", "not array_api_strict")
 
 

@@ -23,6 +23,12 @@ def test_core_imports_no_framework_and_nothing_heavy():
     assert not modules_after_importing("upweight") & HEAVY
 
 
+def test_the_evaluation_imports_nothing_heavy_and_is_not_loaded_before_it_is_asked_for():
+    assert not modules_after_importing("upweight.evaluation") & (HEAVY | {"scipy"})
+    script = "import sys, upweight; sys.exit('upweight.evaluation' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
 @pytest.mark.parametrize(
     "module", ["upweight_jax", "upweight_jax.plugin", "upweight_torch", "upweight_torch.plugin"]
 )

@@ -47,7 +47,9 @@ class Classification(Task):
         return self.compute_train_loss(batch, model)
 
 
-def kronfluence_scores(problem: Problem, *, empirical: bool, batch: int) -> np.ndarray:
+def kronfluence_scores(
+    problem: Problem, *, empirical: bool, batch: int, damping: float | None = DAMPING
+) -> np.ndarray:
     """Fit covariances, eigenvectors and lambdas, then score all pairs, (297, 1500)."""
     task = Classification()
     train = TensorDataset(problem.x[:TRAIN], problem.y[:TRAIN])
@@ -75,7 +77,7 @@ def kronfluence_scores(problem: Problem, *, empirical: bool, batch: int) -> np.n
             train,
             per_device_query_batch_size=len(test),
             per_device_train_batch_size=batch,
-            score_args=ScoreArguments(damping_factor=DAMPING),
+            score_args=ScoreArguments(damping_factor=damping),
         )
         return analyzer.load_pairwise_scores("scores")["all_modules"].numpy()
 

@@ -55,11 +55,13 @@ def trained_network(
     batch: int = 64,
     steps: int = 100,
     rate: float = 1e-2,
+    kept: Sequence[int] | slice = slice(TRAIN),
+    seed: int = 0,
 ) -> Problem:
-    """Train a network by Adam on all training samples together, always to the same parameters."""
+    """Train a network by Adam on all kept samples together, always to the same parameters."""
     pixels, labels = load_digits(return_X_y=True)
     x, y = torch.tensor(pixels / 16, dtype=torch.float32), torch.tensor(labels)
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     layers: list[torch.nn.Module] = []
     for i, o in pairwise(widths):
         layers += [torch.nn.Linear(i, o), activation()]
@@ -67,6 +69,6 @@ def trained_network(
     optimizer = torch.optim.Adam(model.parameters(), lr=rate)
     for _ in range(steps):
         optimizer.zero_grad()
-        cross_entropy(model(x[:TRAIN]), y[:TRAIN]).backward()
+        cross_entropy(model(x[kept]), y[kept]).backward()
         optimizer.step()
     return Problem(model, x, y, batch)
