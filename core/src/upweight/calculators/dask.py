@@ -10,6 +10,7 @@ from upweight.calculators._blockwise import DaskTree, batch_builder, blocks
 from upweight.calculators._checks import (
     bytes_of,
     check_fitted,
+    check_local,
     check_single_threaded,
     checked_client,
     scattered,
@@ -60,7 +61,8 @@ class DaskInfluenceCalculator(Generic[A]):
     Raises:
         NotFittedError: the model is not fitted.
         TypeError: `client` is something else.
-        ModelError: the model cannot be pickled, and workers are other processes.
+        ModelError: the model cannot be pickled, and workers are other processes; or its solves
+            compute on a cluster themselves.
         ThreadSafetyViolationError: the model is not thread-safe, and a worker has several threads.
     """
 
@@ -73,6 +75,7 @@ class DaskInfluenceCalculator(Generic[A]):
         max_memory: int | str = 2**28,
     ) -> None:
         check_fitted(influence_function_model)
+        check_local(influence_function_model)
         self._max_memory = bytes_of(max_memory)
         self._primal = Factors.of(influence_function_model)
         self._factors = {

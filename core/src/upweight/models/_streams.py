@@ -26,7 +26,7 @@ class RowStreams:
         self._first = first
         self._calls = 0
 
-    def random(self, size: Sequence[int]) -> NDArray[Any]:
+    def random(self, size: tuple[int, ...]) -> NDArray[Any]:
         """Return uniform numbers in [0, 1), (n, *).
 
         Args:
@@ -35,9 +35,9 @@ class RowStreams:
         source = np.random.PCG64([*self._seed, self._calls])
         self._calls += 1
         source.advance(self._first * math.prod(size[1:]))  # one step is one number
-        return np.random.Generator(source).random(tuple(size))
+        return np.random.Generator(source).random(size)
 
-    def standard_normal(self, size: Sequence[int]) -> NDArray[Any]:
+    def standard_normal(self, size: tuple[int, ...]) -> NDArray[Any]:
         """Return standard normal numbers, (n, *).
 
         They are made of two uniform ones each (Box and Muller), since how many NumPy's own takes is
