@@ -23,7 +23,7 @@ PARTS = "parts-"
 
 @dataclass(frozen=True)
 class Held:
-    """A value that travels as it is: Dask takes lists and mappings apart."""
+    """A value that travels as it is: Dask takes lists, mappings and named tuples apart."""
 
     value: Any
 
@@ -46,7 +46,7 @@ class Work:
 
     def __call__(
         self, objective: Held, shared: Held | None, index: int, first: int, *arrays: Any
-    ) -> Tree[Any]:
+    ) -> Held:
         """Return what a chunk adds, as NumPy arrays."""
         trees = () if shared is None else tuple(shared.value)
         with located(f"training batch {index}"):
@@ -59,7 +59,7 @@ class Work:
             from distributed import get_worker
 
             get_worker().log_event(self.topic, index)
-        return map_leaves(self._as_numpy, part)
+        return Held(map_leaves(self._as_numpy, part))
 
     def _as_numpy(self, value: Any) -> Any:
         return value if isinstance(value, int | float) else self.converter.to_numpy(value)
@@ -118,7 +118,8 @@ def sum_of_parts(
 
 
 def _computed(total: Any, client: Client | None) -> Any:
-    return total.compute() if client is None else client.compute(total).result()
+    held = total.compute() if client is None else client.compute(total).result()
+    return held.value
 
 
 def _sum(work: Work, objective: Any, shared: Any, arrays: Sequence[Any]) -> Any:
@@ -149,8 +150,8 @@ def _sum(work: Work, objective: Any, shared: Any, arrays: Sequence[Any]) -> Any:
     return Delayed(name, graph)
 
 
-def _added(parts: list[Tree[Any]]) -> Tree[Any]:
-    return reduce(summed, parts)
+def _added(parts: list[Held]) -> Held:
+    return Held(reduce(summed, (part.value for part in parts)))
 
 
 def _flat(keys: Any) -> Iterator[Any]:

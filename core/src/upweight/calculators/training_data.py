@@ -58,14 +58,11 @@ class DaskTrainingData(Generic[A]):
         converter: NumpyConverter[A],
         client: Client | type[DisableClientSingleThreadCheck],
     ) -> None:
-        from dask.base import optimize
-
         check_chunks(x, y)
         self._client: Client | None = None
         if client is not DisableClientSingleThreadCheck:
             self._client = checked_client(client)
-        # Once and for all: the graph is used again for every sum.
-        self._arrays: tuple[Any, ...] = optimize(*leaves(x), *leaves(y))
+        self._arrays: tuple[Any, ...] = (*leaves(x), *leaves(y))
         self._converter = converter
         self._build = batch_builder(converter, x, y)
 
