@@ -12,6 +12,7 @@ from calculators.fits import METHODS, Layered, of_kind, on_dask
 from dask.callbacks import Callback
 from reference import softmax_problem
 
+from upweight import DaskTrainingData
 from upweight.progress import progress_bar
 
 
@@ -92,6 +93,17 @@ def test_a_step_of_cg_passes_once_for_all_rows():
     model.influence_factors(*train)
     steps = max(model.solve_diagnostics["full"].steps)
     assert objective.samples["products"] == 96 * (steps + 1)  # one to measure the residual
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_no_chunk_is_brought_here(method, monkeypatch):
+    def refuse(self):
+        raise AssertionError("A chunk was asked for.")
+
+    monkeypatch.setattr(DaskTrainingData, "__iter__", refuse)
+    objective, train = problem()
+    model = METHODS[method](objective).fit(on_dask(chunked(train, 8)), progress=False)
+    assert model.influence_factors(*train).shape == (96, 15)
 
 
 def test_the_data_is_not_gathered():
