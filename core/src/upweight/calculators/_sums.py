@@ -11,7 +11,8 @@ from uuid import uuid4
 
 from upweight.calculators.dask_reduction import FAN_IN
 from upweight.checks import located
-from upweight.protocols import NumpyConverter, Piece, Summand
+from upweight.protocols import NumpyConverter
+from upweight.sums import Piece, Summand
 from upweight.trees import Batch, Tree, map_leaves, summed
 
 if TYPE_CHECKING:

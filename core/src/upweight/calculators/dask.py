@@ -46,7 +46,6 @@ class DaskInfluenceCalculator(Generic[A]):
     """Influences between Dask arrays that are chunked along their samples, computed lazily.
 
     `reduce_influences` keeps of them what is needed, in little memory.
-
     One task solves the factors of one test chunk. One task computes the influences of one training
     chunk on a group of consecutive test chunks: as many as have factors that fit `max_memory`.
 
@@ -61,8 +60,7 @@ class DaskInfluenceCalculator(Generic[A]):
     Raises:
         NotFittedError: the model is not fitted.
         TypeError: `client` is something else.
-        ModelError: the model cannot be pickled, and workers are other processes; or its solves
-            compute on a cluster themselves.
+        ModelError: the model cannot be pickled for other processes, or its solves are tasks.
         ThreadSafetyViolationError: the model is not thread-safe, and a worker has several threads.
     """
 
@@ -86,9 +84,8 @@ class DaskInfluenceCalculator(Generic[A]):
         self._sources: dict[str, Source] = {}  # of the arrays that were returned, by their names
         self._compute: Compute = compute_locally
         self._converter = converter
-        self._model: (
-            Any  # what stands for it in a graph: a key that all tasks refer to, or a future
-        )
+        # What stands for it in a graph: a key that all tasks refer to, or a future.
+        self._model: Any
         if client is DisableClientSingleThreadCheck:
             from dask.delayed import delayed
 

@@ -11,7 +11,8 @@ from upweight.calculators._checks import check_single_threaded, checked_client, 
 from upweight.calculators._chunks import check_chunks
 from upweight.calculators._sums import Held, Work, sum_of_parts
 from upweight.calculators.dask import DisableClientSingleThreadCheck
-from upweight.protocols import NumpyConverter, Summand
+from upweight.protocols import NumpyConverter
+from upweight.sums import Summand
 from upweight.trees import Batch, Tree, leaves, map_leaves
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from upweight.trees import Batch
 
 if TYPE_CHECKING:
     from upweight.models._sums import SummedData
-    from upweight.protocols import Piece
+    from upweight.sums import Piece
 
 A = TypeVar("A")
 

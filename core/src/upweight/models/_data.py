@@ -12,11 +12,13 @@ from array_api_compat import array_namespace
 from upweight.checks import as_batch, batch_size, check_finite, located
 from upweight.errors import DataError
 from upweight.progress import length_of, progress_bar
-from upweight.protocols import Piece, SuggestsBatchSize
+from upweight.protocols import SuggestsBatchSize
+from upweight.sums import Piece
 from upweight.trees import Batch, Tree, leaves, map_leaves, rebuild, summed
 
 if TYPE_CHECKING:
-    from upweight.protocols import Objective, Summand
+    from upweight.protocols import Objective
+    from upweight.sums import Summand
 
 A = TypeVar("A")
 

@@ -20,7 +20,7 @@ from upweight.checks import batch_size
 from upweight.errors import IndefiniteCurvatureError, UnsupportedCurvatureError
 from upweight.models._data import KEEP_BYTES
 from upweight.models._streams import RowStreams
-from upweight.protocols import Piece
+from upweight.sums import Piece
 from upweight.trees import Batch, map_leaves, summed
 
 if TYPE_CHECKING:

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 from upweight.checks import batch_size, check_finite
 from upweight.models._data import TrainingData, joined_batches, share
 from upweight.progress import progress_bar
-from upweight.protocols import DistributesSums, Piece
+from upweight.sums import DistributesSums, Piece
 from upweight.trees import Batch, Tree, summed
 
 if TYPE_CHECKING:
-    from upweight.protocols import Objective, Summand
+    from upweight.protocols import Objective
+    from upweight.sums import Summand
 
 A = TypeVar("A")
 

@@ -23,7 +23,8 @@ from upweight.models._sums import total_in_one_pass
 from upweight.trees import Batch
 
 if TYPE_CHECKING:
-    from upweight.protocols import Objective, Piece
+    from upweight.protocols import Objective
+    from upweight.sums import Piece
 
 A = TypeVar("A")
 

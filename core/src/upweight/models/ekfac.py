@@ -29,7 +29,8 @@ from upweight.protocols import SupportsLayers
 from upweight.trees import Batch
 
 if TYPE_CHECKING:
-    from upweight.protocols import Objective, Piece
+    from upweight.protocols import Objective
+    from upweight.sums import Piece
 
 A = TypeVar("A")
 

@@ -19,7 +19,8 @@ from upweight.models._sums import SummedData, summed_data
 from upweight.trees import Batch
 
 if TYPE_CHECKING:
-    from upweight.protocols import Objective, Piece
+    from upweight.protocols import Objective
+    from upweight.sums import Piece
 
 A = TypeVar("A")
 
