@@ -5,6 +5,7 @@ from upweight.arrays import LazyChunkSequence
 from upweight.calculators.dask import DaskInfluenceCalculator, DisableClientSingleThreadCheck
 from upweight.calculators.dask_reduction import reduce_influences
 from upweight.calculators.sequential import SequentialInfluenceCalculator
+from upweight.calculators.training_data import DaskTrainingData
 from upweight.errors import (
     BackendBrokenError,
     BackendConflictError,
@@ -80,6 +81,7 @@ __all__ = [
     "ConvergenceWarning",
     "CurvatureWarning",
     "DaskInfluenceCalculator",
+    "DaskTrainingData",
     "DataError",
     "DisableClientSingleThreadCheck",
     "DivergenceError",

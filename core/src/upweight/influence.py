@@ -93,6 +93,11 @@ class InfluenceFunctionModel(ABC, Generic[A]):
     def is_fitted(self) -> bool:
         """Whether `fit` has been called."""
 
+    @property
+    def solves_on_workers(self) -> bool:
+        """Whether a solve computes on a cluster, so that it starts from where the client is."""
+        return False
+
     def describe(self) -> dict[str, Any]:
         """Return, as JSON, what tells this model from others: its method and options.
 

@@ -113,6 +113,19 @@ class LayerStatistics(Generic[A]):
     transposed: bool = False
 
 
+class RandomRows(Protocol):
+    """Random numbers for n samples at a time, as a `numpy.random.Generator` has them.
+
+    Those of a sample do not depend on the batch it is in.
+    """
+
+    def random(self, size: tuple[int, ...], /) -> NDArray[Any]:
+        """Return uniform numbers in [0, 1), (n, *)."""
+
+    def standard_normal(self, size: tuple[int, ...], /) -> NDArray[Any]:
+        """Return standard normal numbers, (n, *)."""
+
+
 @runtime_checkable
 class SupportsLayers(Protocol[A]):
     """An objective that knows the layers of its model. Outputs are flattened to c numbers."""
@@ -134,10 +147,15 @@ class SupportsLayers(Protocol[A]):
     def output_hessians(self, batch: Batch[A]) -> A:
         """Return the Hessian of the loss of each sample in its output, (n, c, c)."""
 
-    def sampled_directions(self, batch: Batch[A], rng: np.random.Generator) -> A:
+    def sampled_directions(self, batch: Batch[A], rng: RandomRows) -> A:
         r"""Return random directions u with \(\mathbb{E}[u u^\top] = H_\ell\), (n, c).
 
         These are gradients in the output for a label drawn from the prediction.
+
+        Args:
+            batch: n samples.
+            rng: Asked for arrays whose first axis has the n samples, and for the same ones whatever
+                the batch.
 
         Raises:
             UnsupportedCurvatureError: the loss is not one whose predictive distribution is known.

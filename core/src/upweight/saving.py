@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from upweight.digests import data_records, parameter_records
-from upweight.errors import NotFittedError
+from upweight.errors import ModelError, NotFittedError
 from upweight.models._state import Encoder
 from upweight.protocols import SupportsSaving
 from upweight.saved import check_free, write_group
@@ -21,6 +21,11 @@ def save(model: CurvatureInfluence[Any], path_or_url: StoreLike, *, overwrite: b
     """Write what a model has learnt; see `SavedInfluence.save`."""
     if not model.is_fitted:
         raise NotFittedError("Call `fit(data)` before `save`.")
+    if model.solves_on_workers:
+        raise ModelError(
+            f"The solves of this {type(model).__name__} are sums over data that is on workers, so "
+            "there is nothing to save but its options. Fit it again where it is needed."
+        )
     objective = model._objective
     if not isinstance(objective, SupportsSaving):
         raise TypeError(

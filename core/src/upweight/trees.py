@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from array_api_compat import array_namespace
 
@@ -38,6 +38,15 @@ def rebuild(tree: Tree[A], new_leaves: tuple[B, ...]) -> Tree[B]:
     """Return a tree of the same structure as `tree` that holds `new_leaves`."""
     remaining = iter(new_leaves)
     return map_leaves(lambda _: next(remaining), tree)
+
+
+def summed(left: Tree[Any], right: Tree[Any]) -> Tree[Any]:
+    """Return the sum of two arrays, or of two mappings by their names."""
+    if isinstance(left, Mapping) and isinstance(right, Mapping):
+        both = {name: left[name] + right[name] for name in left if name in right}
+        return {**left, **right, **both}
+    total: Any = left
+    return total + right
 
 
 def perturbed_leaf(x: Tree[A]) -> A:

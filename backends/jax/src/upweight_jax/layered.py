@@ -9,9 +9,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from upweight.protocols import LayerStatistics
+from upweight.protocols import LayerStatistics, RandomRows
 from upweight.trees import Batch
 from upweight_jax import derivatives
 from upweight_jax.batches import Loss
@@ -70,7 +69,7 @@ class LayeredModel(ABC):
         hessians: Array = self._run(output_hessians, self._prepared(batch))
         return hessians
 
-    def sampled_directions(self, batch: Batch[Array], rng: np.random.Generator) -> Array:
+    def sampled_directions(self, batch: Batch[Array], rng: RandomRows) -> Array:
         """Return gradients in the output for labels drawn from the prediction, (n, c).
 
         See `upweight.protocols.SupportsLayers`.

@@ -18,9 +18,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from upweight.errors import UnsupportedCurvatureError
+from upweight.protocols import RandomRows
 from upweight_jax.batches import Loss, flat_output, in_form_of, losses_of_samples
 from upweight_jax.compiled import Problem
 from upweight_jax.flat import Parameters
@@ -48,7 +48,7 @@ def output_hessians(problem: Problem, free: Parameters, fixed: Parameters, x: An
     return jnp.moveaxis(columns, 0, 1)
 
 
-def sampled_directions(loss: Loss, output: Any, y: Any, rng: np.random.Generator) -> Array:
+def sampled_directions(loss: Loss, output: Any, y: Any, rng: RandomRows) -> Array:
     """Return gradients in the output for labels drawn from the prediction, (n, c).
 
     Args:
@@ -78,7 +78,7 @@ def sampled_directions(loss: Loss, output: Any, y: Any, rng: np.random.Generator
     )
 
 
-def _categorical(output: Array, rng: np.random.Generator) -> Array:
+def _categorical(output: Array, rng: RandomRows) -> Array:
     """Draw a class at each position of logits (n, *positions, c)."""
     n, c = output.shape[0], output.shape[-1]
     p = jax.nn.softmax(output.reshape(n, -1, c), axis=-1)  # (n, t, c)

@@ -7,12 +7,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch.func import vjp, vmap
 from torch.utils._pytree import tree_map  # noqa: PLC2701  # the trees that torch.func maps over; they have no public name
 
-from upweight.protocols import LayerStatistics
+from upweight.protocols import LayerStatistics, RandomRows
 from upweight.trees import Batch, Tree
 from upweight_torch.batches import losses_of_samples
 from upweight_torch.flat import Parameters
@@ -80,7 +79,7 @@ class LayeredModel(ABC):
         output, y = self._outputs(batch)
         return output_hessians(self._loss, output, y)
 
-    def sampled_directions(self, batch: Batch[Tensor], rng: np.random.Generator) -> Tensor:
+    def sampled_directions(self, batch: Batch[Tensor], rng: RandomRows) -> Tensor:
         """Return gradients in the output for labels drawn from the prediction, (n, c).
 
         See `upweight.protocols.SupportsLayers`.

@@ -24,6 +24,7 @@ from torch.nn import functional
 from torch.utils._pytree import tree_flatten, tree_unflatten  # noqa: PLC2701  # the trees that torch.func maps over; they have no public name
 
 from upweight.errors import MemoryLimitError, UnsupportedCurvatureError
+from upweight.protocols import RandomRows
 from upweight.trees import Tree
 from upweight_torch.batches import losses_of_samples
 from upweight_torch.layers import flat_output
@@ -61,9 +62,7 @@ def output_hessians(loss: Loss, output: Any, y: Tree[Tensor]) -> Tensor:
     return hessians.movedim(0, 1)
 
 
-def sampled_directions(
-    loss: Loss, output: Any, y: Tree[Tensor], rng: np.random.Generator
-) -> Tensor:
+def sampled_directions(loss: Loss, output: Any, y: Tree[Tensor], rng: RandomRows) -> Tensor:
     """Return gradients in the output for labels drawn from the prediction, (n, c).
 
     Args:
@@ -96,7 +95,7 @@ def sampled_directions(
     )
 
 
-def _categorical(output: Tensor, y: Tensor, ignored: int, rng: np.random.Generator) -> Tensor:
+def _categorical(output: Tensor, y: Tensor, ignored: int, rng: RandomRows) -> Tensor:
     """Draw a class at each position of outputs (n, c, *positions)."""
     logits = output.flatten(2) if output.ndim > 2 else output[:, :, None]  # (n, c, t)
     p = torch.softmax(logits, dim=1)

@@ -26,6 +26,21 @@ def check_fitted(model: InfluenceFunctionModel[Any]) -> None:
         raise NotFittedError("Call `fit(data)` on the model before passing it to a calculator.")
 
 
+def check_local(model: InfluenceFunctionModel[Any]) -> None:
+    """Refuse a model that must stay where the client is.
+
+    Raises:
+        ModelError: its solves compute on a cluster.
+    """
+    if model.solves_on_workers:
+        raise ModelError(
+            f"A task cannot solve with this {type(model).__name__}, whose solves are sums over the "
+            "workers themselves. Compute factors here, with `model.influence_factors`, and pass "
+            "them to `influences_from_factors` of a calculator whose model is a GradientInfluence "
+            "of the same network; or use SequentialInfluenceCalculator."
+        )
+
+
 def bytes_of(size: int | str) -> int:
     """Return a number of bytes, given as a number or as a string such as "2 GiB"."""
     if isinstance(size, str):
@@ -67,7 +82,7 @@ def check_single_threaded(client: Client) -> None:
         )
 
 
-def scattered(model: InfluenceFunctionModel[Any], client: Client) -> Any:
+def scattered(model: object, client: Client) -> Any:
     """Send a model to every worker and return the future of it.
 
     Raises:

@@ -10,6 +10,7 @@ from upweight.calculators._blockwise import DaskTree
 from upweight.calculators._checks import (
     bytes_of,
     check_fitted,
+    check_local,
     check_single_threaded,
     checked_client,
     scattered,
@@ -46,7 +47,6 @@ class DaskInfluenceCalculator(Generic[A]):
     """Influences between Dask arrays that are chunked along their samples, computed lazily.
 
     `reduce_influences` keeps of them what is needed, in little memory.
-
     One task solves the factors of one test chunk. One task computes the influences of one training
     chunk on a group of consecutive test chunks: as many as have factors that fit `max_memory`.
 
@@ -63,7 +63,7 @@ class DaskInfluenceCalculator(Generic[A]):
     Raises:
         NotFittedError: the model is not fitted.
         TypeError: `client` is something else.
-        ModelError: the model cannot be pickled, and workers are other processes.
+        ModelError: the model cannot be pickled for other processes, or its solves are tasks.
         ThreadSafetyViolationError: the model is not thread-safe, and a worker has several threads.
     """
 
@@ -77,6 +77,7 @@ class DaskInfluenceCalculator(Generic[A]):
         nan_policy: NanPolicy = "raise",
     ) -> None:
         check_fitted(influence_function_model)
+        check_local(influence_function_model)
         self._primal = Factors.of(influence_function_model, nan_policy)
         self._factors = {
             mode: Factors.cheapest(influence_function_model, mode, nan_policy)

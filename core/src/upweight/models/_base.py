@@ -128,6 +128,12 @@ class CurvatureInfluence(SavedInfluence[A]):
         return self._curvatures is not None
 
     @property
+    def solves_on_workers(self) -> bool:
+        """Whether a solve computes on a cluster, so that it starts from where the client is."""
+        fitted = (self._curvatures or {}).values()
+        return any(getattr(curvature, "distributed", False) for curvature in fitted)
+
+    @property
     def fit_diagnostics(self) -> Mapping[str, Diagnostics]:
         """How the fit went, by block."""
         return {name: fitted.diagnostics for name, fitted in self._fitted().items()}

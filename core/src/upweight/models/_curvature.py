@@ -21,7 +21,8 @@ from upweight.protocols import (
 from upweight.trees import Batch
 
 if TYPE_CHECKING:
-    from upweight.models._data import TrainingData
+    from upweight.models._sums import SummedData
+    from upweight.sums import Piece
 
 A = TypeVar("A")
 
@@ -64,6 +65,10 @@ def _fisher_product(gradients: Any, rows: Any) -> Any:
     return (rows @ xp.matrix_transpose(gradients)) @ gradients / gradients.shape[0]
 
 
+def _product(mode: SecondOrderMode, objective: Objective[A], piece: Piece, rows: A) -> Any:
+    return curvature_product(objective, mode, rows, piece.batch)
+
+
 def curvature_matrix(objective: Objective[A], mode: SecondOrderMode, batch: Batch[A]) -> Any:
     """Return the curvature of the mean loss of a batch, (p, p)."""
     if mode is SecondOrderMode.EMPIRICAL_FISHER:
@@ -86,9 +91,7 @@ class CurvatureOperator(Generic[A]):
         data: The training data, walked once a product.
     """
 
-    def __init__(
-        self, objective: Objective[A], mode: SecondOrderMode, data: TrainingData[A]
-    ) -> None:
+    def __init__(self, objective: Objective[A], mode: SecondOrderMode, data: SummedData[A]) -> None:
         self.objective = objective
         self._mode = mode
         self.data = data
@@ -96,8 +99,10 @@ class CurvatureOperator(Generic[A]):
 
     def __call__(self, rows: Any) -> Any:
         """Return the curvature times each row, (k, p)."""
+        if self._kept is None:
+            return self.data.mean(self.objective, partial(_product, self._mode), rows)
         total: Any = None
-        for share, product in self.parts():
+        for share, product in self._kept:
             part = share * product(rows)
             total = part if total is None else total + part
         return total
@@ -137,6 +142,8 @@ class CurvatureOperator(Generic[A]):
         return products
 
     def _fits(self) -> bool:
+        if self.data.distributed:
+            return False
         objective = self.objective
         if self._mode is SecondOrderMode.EMPIRICAL_FISHER:
             none: Any = objective.zeros(0)

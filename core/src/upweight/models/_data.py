@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from array_api_compat import array_namespace
@@ -12,10 +13,12 @@ from upweight.checks import as_batch, batch_size, check_finite, located
 from upweight.errors import DataError
 from upweight.progress import length_of, progress_bar
 from upweight.protocols import SuggestsBatchSize
-from upweight.trees import Batch, leaves, rebuild
+from upweight.sums import Piece
+from upweight.trees import Batch, Tree, leaves, map_leaves, rebuild, summed
 
 if TYPE_CHECKING:
     from upweight.protocols import Objective
+    from upweight.sums import Summand
 
 A = TypeVar("A")
 
@@ -70,11 +73,14 @@ class TrainingData(Generic[A]):
         n_batches: Number of batches that a pass yields.
         kept: Whether the batches are in memory.
         join: Whether batches may have been joined.
+        distributed: Whether sums are computed elsewhere; see `DistributedData`.
 
     Raises:
         DataError: there is no batch.
         NonFiniteError: a loss is NaN or infinite.
     """
+
+    distributed = False
 
     def __init__(
         self,
@@ -119,6 +125,28 @@ class TrainingData(Generic[A]):
                 f"The training data held {self.n_samples} samples when it was first read and "
                 f"{seen} now. Pass data that is the same on every pass."
             )
+
+    def total(self, objective: Any, function: Summand, *shared: Tree[A]) -> Any:
+        """Return the sum over all batches of `function(objective, piece, *shared)`."""
+        total: Any = None
+        first = 0
+        for _, batch in self:
+            part = function(objective, Piece(batch, first), *shared)
+            total = part if total is None else summed(total, part)
+            first += batch_size(*batch)
+        return total
+
+    def mean(self, objective: Any, function: Summand, *shared: Tree[A]) -> Any:
+        """Return the same, each batch weighted by its share of the samples."""
+        return self.total(objective, partial(share, self.n_samples, function), *shared)
+
+
+def share(
+    n_samples: int, function: Summand, objective: Any, piece: Piece, *shared: Any
+) -> Tree[Any]:
+    """Return what a batch adds to a mean over all samples."""
+    weight = batch_size(*piece.batch) / n_samples
+    return map_leaves(lambda leaf: weight * leaf, function(objective, piece, *shared))
 
 
 def _may_join(held: list[Batch[Any]], batch: Batch[Any], objective: Objective[Any]) -> bool:

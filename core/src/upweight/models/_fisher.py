@@ -7,9 +7,11 @@ that are negative log-likelihoods of exponential families it is the Fisher matri
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast
 
 import numpy as np
 from array_api_compat import array_namespace
@@ -17,10 +19,12 @@ from array_api_compat import array_namespace
 from upweight.checks import batch_size
 from upweight.errors import IndefiniteCurvatureError, UnsupportedCurvatureError
 from upweight.models._data import KEEP_BYTES
-from upweight.trees import Batch, map_leaves
+from upweight.models._streams import RowStreams
+from upweight.sums import Piece
+from upweight.trees import Batch, map_leaves, summed
 
 if TYPE_CHECKING:
-    from upweight.models._data import TrainingData
+    from upweight.models._sums import SummedData
     from upweight.protocols import LayerStatistics, SupportsLayers
 
 A = TypeVar("A")
@@ -59,73 +63,125 @@ class LayerFactors(NamedTuple):
     transposed: bool = False
 
 
-class FisherFactors(Generic[A]):
-    """The factored gradients over training data, which are kept if they are small.
+@dataclass(frozen=True)
+class FisherOptions:
+    """Where output gradients come from.
 
-    Every walk gives the same ones, as long as the data comes in the same order.
-
-    Args:
-        objective: The mean loss.
-        data: The training data.
-        mode: Where output gradients come from. A loss whose labels cannot be drawn takes the exact
-            form instead of the sampled one.
+    Attributes:
+        mode: Which. A loss whose labels cannot be drawn takes the exact form instead of the sampled
+            one.
         draws: Labels drawn for each sample.
         seed: Seed of the labels drawn.
     """
 
+    mode: FisherMode
+    draws: int = 1
+    seed: int = 0
+
+
+class FisherFactors(Generic[A]):
+    """The factored gradients over training data, which are kept if they are small, and not elsewhere.
+
+    Args:
+        objective: The mean loss.
+        data: The training data.
+        options: Where output gradients come from.
+    """
+
     def __init__(
-        self,
-        objective: SupportsLayers[A],
-        data: TrainingData[A],
-        *,
-        mode: FisherMode,
-        draws: int,
-        seed: int,
+        self, objective: SupportsLayers[A], data: SummedData[A], options: FisherOptions
     ) -> None:
         self._objective = objective
         self._data = data
-        self._mode = mode
-        self._draws = draws
-        self._seed = seed
+        self._options = options
         self._kept: list[dict[str, LayerFactors]] | None = None
 
-    def __iter__(self) -> Iterator[dict[str, LayerFactors]]:
-        """Yield the factors of each layer, by its name, for each batch.
+    def total(
+        self, function: Callable[..., Mapping[Any, Any]], *shared: Mapping[Any, A]
+    ) -> Mapping[Any, Any]:
+        """Return the sum of a function of the factors of each layer, by its name.
 
         Raises:
             IndefiniteCurvatureError: the loss is not convex in the output of the model.
         """
+        if self._data.distributed:
+            summand = partial(_total_of_piece, self._options, function)
+            total: Mapping[Any, Any] = self._data.total(self._objective, summand, *shared)
+            return total
+        return _total(function, self, *shared)
+
+    def __iter__(self) -> Iterator[dict[str, LayerFactors]]:
         if self._kept is not None:
             yield from self._kept
             return
-        rng = np.random.default_rng(self._seed)
         kept: list[dict[str, LayerFactors]] | None = []
-        numbers = 0
+        numbers = first = 0
         for _, batch in self._data:
-            for factors in self._of_batch(batch, rng):
+            for factors in self._of_piece(Piece(batch, first)):
                 numbers += sum(_size(f.inputs) + _size(f.gradients) for f in factors.values())
                 if kept is not None and 8 * numbers <= KEEP_BYTES:
                     kept.append(factors)
                 else:
                     kept = None
                 yield factors
+            first += batch_size(*batch)
         self._kept = kept
 
-    def _of_batch(
-        self, batch: Batch[A], rng: np.random.Generator
-    ) -> Iterator[dict[str, LayerFactors]]:
-        directions: Any = None
-        if self._mode is FisherMode.SAMPLED:
-            try:
-                draws = [self._objective.sampled_directions(batch, rng) for _ in range(self._draws)]
-                directions = array_namespace(*draws).stack(draws) / self._draws**0.5
-            except UnsupportedCurvatureError:
-                self._mode = FisherMode.EXACT
-        if self._mode is not FisherMode.EXACT:
-            yield layer_factors(self._objective.layers(batch, directions))
-            return
-        for piece, exact in exact_directions(self._objective, batch):
-            yield layer_factors(self._objective.layers(piece, exact))
+    def _of_piece(self, piece: Piece) -> Iterator[dict[str, LayerFactors]]:
+        directions = None
+        if self._options.mode is FisherMode.SAMPLED:
+            directions = drawn_directions(self._options, self._objective, piece)
+            if directions is None:  # nor will it be known for other batches
+                self._options = replace(self._options, mode=FisherMode.EXACT)
+        yield from _factors(self._options, self._objective, piece.batch, directions)
+
+
+def _total_of_piece(
+    options: FisherOptions,
+    function: Callable[..., Mapping[Any, Any]],
+    objective: SupportsLayers[A],
+    piece: Piece,
+    *shared: Any,
+) -> Mapping[Any, Any]:
+    directions = None
+    if options.mode is FisherMode.SAMPLED:
+        directions = drawn_directions(options, objective, piece)
+        if directions is None:
+            options = replace(options, mode=FisherMode.EXACT)
+    return _total(function, _factors(options, objective, piece.batch, directions), *shared)
+
+
+def _total(
+    function: Callable[..., Mapping[Any, Any]],
+    factors: Iterable[dict[str, LayerFactors]],
+    *shared: Any,
+) -> Mapping[Any, Any]:
+    total: Any = {}
+    for one in factors:
+        total = summed(total, function(one, *shared))
+    return cast(Mapping[Any, Any], total)
+
+
+def drawn_directions(
+    options: FisherOptions, objective: SupportsLayers[A], piece: Piece
+) -> Any | None:
+    """Return the gradients in the output for labels drawn, (d, n, c), or None if none can be."""
+    streams = [RowStreams([options.seed, draw], piece.first) for draw in range(options.draws)]
+    try:
+        draws: list[Any] = [objective.sampled_directions(piece.batch, rng) for rng in streams]
+    except UnsupportedCurvatureError:
+        return None
+    return array_namespace(*draws).stack(draws) / options.draws**0.5
+
+
+def _factors(
+    options: FisherOptions, objective: SupportsLayers[A], batch: Batch[A], directions: Any
+) -> Iterator[dict[str, LayerFactors]]:
+    if options.mode is not FisherMode.EXACT:
+        yield layer_factors(objective.layers(batch, directions))
+        return
+    for part, exact in exact_directions(objective, batch):
+        yield layer_factors(objective.layers(part, exact))
 
 
 def layer_factors(statistics: Mapping[str, LayerStatistics[Any]]) -> dict[str, LayerFactors]:

@@ -29,6 +29,7 @@ class SavedInfluence(InfluencesByBlock[A]):
 
         Raises:
             NotFittedError: `fit` has not been called.
+            ModelError: its solves are computed on workers, from data that is there.
             FileExistsError: there is something already.
             TypeError: the method or a part of it is not one of upweight, or the objective does not
                 tell its parameters (`upweight.protocols.SupportsSaving`).

@@ -18,7 +18,6 @@ from upweight.linalg.low_rank import LowRankInverse
 from upweight.linalg.random import complement_probes
 from upweight.models._base import CurvatureInfluence, FittedCurvature
 from upweight.models._curvature import CurvatureOperator
-from upweight.models._data import TrainingData
 from upweight.models._diagnostics import Diagnostics
 from upweight.models._low_rank import (
     TRACE_PROBES,
@@ -28,6 +27,7 @@ from upweight.models._low_rank import (
     checked_count,
     finite_product,
 )
+from upweight.models._sums import summed_data
 from upweight.progress import progress_bar
 from upweight.trees import Batch
 
@@ -119,7 +119,7 @@ class ArnoldiInfluence(CurvatureInfluence[A]):
         }
 
     def _fit(self, data: Iterable[Batch[A]], *, progress: bool) -> dict[str, FittedCurvature[A]]:
-        kept = TrainingData(data, self._objective, progress=progress)
+        kept = summed_data(data, self._objective, progress=progress)
         return {
             name: self._fit_block(CurvatureOperator(objective, self._mode, kept), name, progress)
             for name, objective in self._objectives().items()

@@ -16,8 +16,8 @@ from upweight.linalg.block_cg import block_conjugate_gradients
 from upweight.linalg.cg import conjugate_gradients
 from upweight.models._base import CurvatureInfluence, FittedCurvature
 from upweight.models._curvature import CurvatureOperator
-from upweight.models._data import TrainingData
 from upweight.models._diagnostics import Diagnostics, integers_in, numbers_in, warn_if_missed
+from upweight.models._sums import summed_data
 from upweight.models.preconditioners import Preconditioner
 from upweight.trees import Batch
 
@@ -101,7 +101,7 @@ class CgInfluence(CurvatureInfluence[A]):
 
     def _fit(self, data: Iterable[Batch[A]], *, progress: bool) -> dict[str, FittedCurvature[A]]:
         start = time.perf_counter()
-        kept = TrainingData(data, self._objective, progress=progress)
+        kept = summed_data(data, self._objective, progress=progress)
         curvatures: dict[str, FittedCurvature[A]] = {}
         for name, objective in self._objectives().items():
             operator = CurvatureOperator(objective, self._mode, kept)
@@ -123,6 +123,11 @@ class CgCurvature:
     options: Mapping[str, Any]
     block: str
     seconds: float
+
+    @property
+    def distributed(self) -> bool:
+        """Whether each step of a solve is computed elsewhere."""
+        return self.operator.data.distributed
 
     @property
     def diagnostics(self) -> Diagnostics:

@@ -6,6 +6,7 @@ import time
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from array_api_compat import array_namespace
@@ -16,13 +17,14 @@ from upweight.influence import BlockMode, SecondOrderMode
 from upweight.linalg.dense import DenseInverse
 from upweight.models._base import CurvatureInfluence, FittedCurvature
 from upweight.models._curvature import curvature_matrix
-from upweight.models._data import joined_batches
 from upweight.models._diagnostics import Diagnostics
 from upweight.models._memory import check_memory
+from upweight.models._sums import total_in_one_pass
 from upweight.trees import Batch
 
 if TYPE_CHECKING:
     from upweight.protocols import Objective
+    from upweight.sums import Piece
 
 A = TypeVar("A")
 
@@ -73,14 +75,13 @@ class DirectInfluence(CurvatureInfluence[A]):
     def _fit(self, data: Iterable[Batch[A]], *, progress: bool) -> dict[str, FittedCurvature[A]]:
         self._check_memory()
         start = time.perf_counter()
-        totals: dict[str, Any] = {}
-        samples = 0
-        for batch in joined_batches(data, self._objective, label="Curvature", progress=progress):
-            n = batch_size(*batch)
-            samples += n
-            for name, objective in self._objectives().items():
-                part = n * curvature_matrix(objective, self._mode, batch)
-                totals[name] = totals[name] + part if name in totals else part
+        totals, samples = total_in_one_pass(
+            data,
+            self._objectives(),
+            partial(_curvatures, self._mode),
+            label="Curvature",
+            progress=progress,
+        )
         seconds = time.perf_counter() - start
         for name, total in totals.items():
             check_finite(total, what=f"curvature of block {name!r}")
@@ -100,6 +101,16 @@ class DirectInfluence(CurvatureInfluence[A]):
             instead="Use CgInfluence, which needs only products with the curvature, smaller blocks, "
             "or freeze parameters that do not matter (`requires_grad_(False)`).",
         )
+
+
+def _curvatures(
+    mode: SecondOrderMode, objectives: Mapping[str, Objective[Any]], piece: Piece
+) -> dict[str, Any]:
+    n = batch_size(*piece.batch)
+    return {
+        name: n * curvature_matrix(objective, mode, piece.batch)
+        for name, objective in objectives.items()
+    }
 
 
 @dataclass(frozen=True)

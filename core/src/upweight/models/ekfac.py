@@ -14,16 +14,23 @@ from upweight.influence import BlockMode
 from upweight.linalg.kronecker import KroneckerEigen, second_moments, squared_projections
 from upweight.models._base import FittedCurvature
 from upweight.models._columns import Columns
-from upweight.models._data import TrainingData
-from upweight.models._fisher import FisherFactors, FisherMode, LayerFactors, sliced
+from upweight.models._fisher import (
+    FisherFactors,
+    FisherMode,
+    FisherOptions,
+    LayerFactors,
+    sliced,
+)
 from upweight.models._kronecker import DiagonalCurvature, KroneckerCurvature
 from upweight.models._layer_pairs import LayerPairs
 from upweight.models._low_rank import checked_choice
+from upweight.models._sums import SummedData, summed_data
 from upweight.protocols import SupportsLayers
 from upweight.trees import Batch
 
 if TYPE_CHECKING:
     from upweight.protocols import Objective
+    from upweight.sums import Piece
 
 A = TypeVar("A")
 
@@ -122,11 +129,10 @@ class EkfacInfluence(LayerPairs[A]):
 
     def _fit(self, data: Iterable[Batch[A]], *, progress: bool) -> dict[str, FittedCurvature[A]]:
         start = time.perf_counter()
-        kept = TrainingData(data, self._objective, progress=progress)
+        kept = summed_data(data, self._objective, progress=progress)
         objective: Any = self._objective
-        factors = FisherFactors(
-            objective, kept, mode=self._fisher, draws=self._draws, seed=self._seed
-        )
+        options = FisherOptions(self._fisher, self._draws, self._seed)
+        factors = FisherFactors(objective, kept, options)
         eigen, layers = _kronecker_eigen(factors, kept.n_samples)
         layer_of = self._layer_of_block(layers)
         self._layer_of = layer_of
@@ -177,17 +183,15 @@ class EkfacInfluence(LayerPairs[A]):
             )
         return found
 
-    def _diagonals(self, data: TrainingData[A], blocks: set[str]) -> dict[str, Any]:
+    def _diagonals(self, data: SummedData[A], blocks: set[str]) -> dict[str, Any]:
         """Return the mean of the squared gradients in the parameters of blocks."""
-        totals: dict[str, Any] = {}
-        for block in blocks:
-            objective = self._objective.restrict(self._blocks.by_name[block].parameters)
-            step = max(1, GRADIENT_NUMBERS // len(self._blocks.by_name[block].columns))
-            for _, batch in data:
-                for start in range(0, batch_size(*batch), step):
-                    gradients: Any = objective.gradients(sliced(batch, start, start + step))
-                    part = array_namespace(gradients).sum(gradients**2, axis=0)
-                    totals[block] = totals[block] + part if block in totals else part
+        if not blocks:
+            return {}
+        objectives = {
+            block: self._objective.restrict(self._blocks.by_name[block].parameters)
+            for block in sorted(blocks)
+        }
+        totals = data.total(objectives, _squared_gradients)
         return {block: total / data.n_samples for block, total in totals.items()}
 
 
@@ -199,32 +203,60 @@ def _kronecker_eigen(
     Inputs are averaged over samples and positions, gradients over samples and summed over
     positions: the mean of Σ_t g_t a_tᵀ squared, if positions are independent.
     """
-    totals: dict[str, tuple[Any, Any, int]] = {}
+    totals = factors.total(_moments)
+    eigen: dict[str, KroneckerEigen] = {}
     layers: dict[str, LayerFactors] = {}
-    for batch in factors:
-        for name, layer in batch.items():
-            a, g = second_moments(layer.inputs, layer.gradients)
-            positions = layer.inputs.shape[0] * layer.inputs.shape[1]
-            if name in totals:
-                a, g, positions = (
-                    sum(pair) for pair in zip(totals[name], (a, g, positions), strict=True)
-                )
-            totals[name] = a, g, positions
-            layers[name] = layer._replace(inputs=None, gradients=None)
-    eigen = {}
-    for name, (a, g, positions) in totals.items():
+    for name, layer, _ in totals:
+        if name in layers:
+            continue
+        layers[name] = layer
+        a, g, positions = (totals[name, layer, what] for what in ("inputs", "gradients", "count"))
         for moment in (a, g):
             check_finite(moment, what=f"curvature of layer {name!r}")
         eigen[name] = KroneckerEigen.of(g / n_samples, a / max(1, positions))
     return eigen, layers
 
 
+def _moments(factors: Mapping[str, LayerFactors]) -> dict[tuple[str, LayerFactors, str], Any]:
+    """Return second moments of layers and numbers of positions; the keys say what layers they are."""
+    found: dict[tuple[str, LayerFactors, str], Any] = {}
+    for name, layer in factors.items():
+        which = layer._replace(inputs=None, gradients=None)
+        a, g = second_moments(layer.inputs, layer.gradients)
+        found[name, which, "inputs"], found[name, which, "gradients"] = a, g
+        found[name, which, "count"] = layer.inputs.shape[0] * layer.inputs.shape[1]
+    return found
+
+
 def _with_corrected_eigenvalues(
     eigen: Mapping[str, KroneckerEigen], factors: FisherFactors[Any], n_samples: int
 ) -> dict[str, KroneckerEigen]:
-    totals: dict[str, Any] = {}
-    for batch in factors:
-        for name, layer in batch.items():
-            part = squared_projections(eigen[name], layer.inputs, layer.gradients)
-            totals[name] = totals[name] + part if name in totals else part
+    arrays = {
+        (name, field): array for name, one in eigen.items() for field, array in vars(one).items()
+    }
+    totals = factors.total(_squared_projections, arrays)
     return {name: eigen[name].corrected(total / n_samples) for name, total in totals.items()}
+
+
+def _squared_projections(
+    factors: Mapping[str, LayerFactors], arrays: Mapping[tuple[str, str], Any]
+) -> dict[str, Any]:
+    found = {}
+    for name, layer in factors.items():
+        basis = KroneckerEigen(
+            *(arrays[name, field] for field in ("outputs", "inputs", "eigenvalues"))
+        )
+        found[name] = squared_projections(basis, layer.inputs, layer.gradients)
+    return found
+
+
+def _squared_gradients(objectives: Mapping[str, Objective[Any]], piece: Piece) -> dict[str, Any]:
+    totals: dict[str, Any] = {}
+    n = batch_size(*piece.batch)
+    for block, objective in objectives.items():
+        step = max(1, GRADIENT_NUMBERS // objective.zeros(0).shape[1])
+        for start in range(0, n, step):
+            gradients: Any = objective.gradients(sliced(piece.batch, start, start + step))
+            part = array_namespace(gradients).sum(gradients**2, axis=0)
+            totals[block] = totals[block] + part if block in totals else part
+    return totals

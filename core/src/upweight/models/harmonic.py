@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from array_api_compat import array_namespace
@@ -13,12 +14,13 @@ from upweight.checks import check_finite
 from upweight.influence import BlockMode, SecondOrderMode
 from upweight.models._base import CurvatureInfluence, FittedCurvature
 from upweight.models._curvature import GRADIENT_BYTES
-from upweight.models._data import TrainingData
 from upweight.models._diagnostics import Diagnostics
+from upweight.models._sums import SummedData, summed_data
 from upweight.trees import Batch
 
 if TYPE_CHECKING:
     from upweight.protocols import Objective
+    from upweight.sums import Piece
 
 A = TypeVar("A")
 
@@ -75,9 +77,10 @@ class InverseHarmonicMeanInfluence(CurvatureInfluence[A]):
 
     def _fit(self, data: Iterable[Batch[A]], *, progress: bool) -> dict[str, FittedCurvature[A]]:
         start = time.perf_counter()
-        batches = TrainingData(data, self._objective, progress=progress)
+        batches = summed_data(data, self._objective, progress=progress)
         kept: dict[str, list[Any]] | None = None
-        if batches.n_samples * self.n_parameters * self.dtype.itemsize <= GRADIENT_BYTES:
+        needed = batches.n_samples * self.n_parameters * self.dtype.itemsize
+        if not batches.distributed and needed <= GRADIENT_BYTES:
             kept = {name: [] for name in self.block_names}
             for _, batch in batches:
                 gradients: Any = self._objective.gradients(batch)
@@ -87,7 +90,7 @@ class InverseHarmonicMeanInfluence(CurvatureInfluence[A]):
         seconds = time.perf_counter() - start
         return {
             name: SampleCurvatures(
-                kept[name] if kept else SampleGradients(objective, batches),
+                KeptGradients(kept[name]) if kept else SampleGradients(objective, batches),
                 batches.n_samples,
                 name,
                 seconds,
@@ -97,26 +100,61 @@ class InverseHarmonicMeanInfluence(CurvatureInfluence[A]):
 
 
 @dataclass(frozen=True)
+class KeptGradients:
+    """The gradients of the training samples, (n of the batch, p) for each batch."""
+
+    pieces: list[Any]
+    distributed = False
+
+    def combined(self, damping: float, rows: Any) -> Any:
+        r"""Return \(\sum_i \frac{\langle g_i, b \rangle}{\lambda + \lVert g_i \rVert^2} g_i\), (k, p)."""
+        total = array_namespace(rows).zeros_like(rows)
+        for gradients in self.pieces:
+            total = total + _combined(damping, gradients, rows)
+        return total
+
+
+@dataclass(frozen=True)
 class SampleGradients:
     """The gradients of the training samples, taken afresh on every walk."""
 
     objective: Objective[Any]
-    data: TrainingData[Any]
+    data: SummedData[Any]
 
-    def __iter__(self) -> Iterator[Any]:
-        """Yield the gradients of each batch, (n of the batch, p)."""
-        for _, batch in self.data:
-            yield self.objective.gradients(batch)
+    @property
+    def distributed(self) -> bool:
+        """Whether they are taken elsewhere."""
+        return self.data.distributed
+
+    def combined(self, damping: float, rows: Any) -> Any:
+        """Return what `KeptGradients.combined` returns."""
+        return self.data.total(self.objective, partial(_combined_afresh, damping), rows)
+
+
+def _combined(damping: float, gradients: Any, rows: Any) -> Any:
+    xp = array_namespace(rows)
+    weights = 1 / (damping + xp.sum(gradients * gradients, axis=1))
+    products = rows @ xp.matrix_transpose(gradients)  # (k, n of the piece)
+    return (products * weights[None, :]) @ gradients
+
+
+def _combined_afresh(damping: float, objective: Objective[Any], piece: Piece, rows: Any) -> Any:
+    return _combined(damping, objective.gradients(piece.batch), rows)
 
 
 @dataclass(frozen=True)
 class SampleCurvatures:
-    """The gradients of n training samples in a block, in pieces."""
+    """The gradients of n training samples in a block."""
 
-    pieces: Iterable[Any]
+    gradients: KeptGradients | SampleGradients
     n_samples: int
     block: str
     seconds: float
+
+    @property
+    def distributed(self) -> bool:
+        """Whether a solve is computed elsewhere."""
+        return self.gradients.distributed
 
     @property
     def diagnostics(self) -> Diagnostics:
@@ -130,25 +168,20 @@ class SampleCurvatures:
             ValueError: the damping is not positive.
         """
         _check_positive(damping, self.block)
-        return HarmonicInverse(self.pieces, self.n_samples, damping)
+        return HarmonicInverse(self.gradients, self.n_samples, damping)
 
 
 @dataclass(frozen=True)
 class HarmonicInverse:
     """The mean of the inverses of damped outer products."""
 
-    pieces: Iterable[Any]
+    gradients: KeptGradients | SampleGradients
     n_samples: int
     damping: float
 
     def solve(self, rows: Any) -> Any:
         """Return the mean of the inverses times each row, (k, p), in one walk."""
-        xp = array_namespace(rows)
-        total = xp.zeros_like(rows)
-        for gradients in self.pieces:
-            weights = 1 / (self.damping + xp.sum(gradients * gradients, axis=1))
-            products = rows @ xp.matrix_transpose(gradients)  # (k, n of the piece)
-            total = total + (products * weights[None, :]) @ gradients
+        total = self.gradients.combined(self.damping, rows)
         return (rows - total / self.n_samples) / self.damping
 
 

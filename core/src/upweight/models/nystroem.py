@@ -17,7 +17,6 @@ from upweight.linalg.low_rank import LowRankInverse
 from upweight.linalg.nystroem import NystroemApproximation, nystroem
 from upweight.models._base import CurvatureInfluence, FittedCurvature
 from upweight.models._curvature import CurvatureOperator
-from upweight.models._data import TrainingData
 from upweight.models._diagnostics import Diagnostics
 from upweight.models._low_rank import (
     TRACE_PROBES,
@@ -27,6 +26,7 @@ from upweight.models._low_rank import (
     checked_count,
     finite_product,
 )
+from upweight.models._sums import summed_data
 from upweight.trees import Batch
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class NystroemSketchInfluence(CurvatureInfluence[A]):
         }
 
     def _fit(self, data: Iterable[Batch[A]], *, progress: bool) -> dict[str, FittedCurvature[A]]:
-        kept = TrainingData(data, self._objective, progress=progress)
+        kept = summed_data(data, self._objective, progress=progress)
         return {
             name: self._fit_block(CurvatureOperator(objective, self._mode, kept), name)
             for name, objective in self._objectives().items()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
@@ -21,7 +20,6 @@ from upweight.models.ekfac import EkfacInfluence
 if TYPE_CHECKING:
     from upweight.models._base import FittedCurvature
     from upweight.models._curvature import CurvatureOperator
-    from upweight.models._data import TrainingData
 
 A = TypeVar("A")
 
@@ -166,7 +164,7 @@ class EkfacPreconditioner:
             fisher=self.fisher,
             seed=self.seed,
         )
-        return LayerwiseCurvature(model.fit(_Batches(operator.data), progress=False))
+        return LayerwiseCurvature(model.fit(operator.data, progress=False))
 
 
 @dataclass(frozen=True)
@@ -183,13 +181,3 @@ class LayerwiseCurvature:
     def damped(self, damping: float) -> EkfacInfluence[Any]:
         """Return the model with this damping, which solves for vectors over all layers."""
         return self.model.with_regularization(damping)
-
-
-@dataclass(frozen=True)
-class _Batches:
-    """The batches of training data without their shares."""
-
-    data: TrainingData[Any]
-
-    def __iter__(self) -> Iterator[Any]:
-        return (batch for _, batch in self.data)

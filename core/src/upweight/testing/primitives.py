@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from upweight.errors import UnsupportedCurvatureError
+from upweight.models._streams import RowStreams
 from upweight.testing import oracle
 from upweight.testing.base import Conformance
 from upweight.testing.problem import PIECES, Problem, assert_close, by_layer
@@ -241,21 +242,21 @@ class PrimitivesConformance(Conformance):
         self, first: Problem
     ) -> None:
         x, y = (np.repeat(values[:3], DRAWS, axis=0) for values in first.train)
-        drawn = _sampled(first, (x, y), slice(None), np.random.default_rng(0))
+        drawn = _sampled(first, (x, y), slice(None))
         outer = (drawn[:, :, None] * drawn[:, None, :]).reshape(3, DRAWS, 3, 3)
         expected = oracle.output_hessians(first.weights, first.train[0][:3])
         allowed = STANDARD_ERRORS * outer.std(1) / DRAWS**0.5
         assert (np.abs(outer.mean(1) - expected) <= allowed).all()
 
     def test_sampled_directions_do_not_depend_on_the_batches(self, first: Problem) -> None:
-        whole = _sampled(first, first.train, slice(None), np.random.default_rng(0))
-        rng = np.random.default_rng(0)
-        pieces = [_sampled(first, first.train, rows, rng) for rows in PIECES]
+        whole = _sampled(first, first.train, slice(None))
+        pieces = [_sampled(first, first.train, rows) for rows in PIECES]
         assert_close(np.concatenate(pieces), whole, first.tolerance)
 
 
-def _sampled(problem: Problem, samples: Any, rows: slice, rng: np.random.Generator) -> Any:
+def _sampled(problem: Problem, samples: Any, rows: slice) -> Any:
     problem.need("SupportsLayers")
+    rng = RowStreams([0], rows.start or 0)
     try:
         drawn = problem.objective.sampled_directions(problem.batch(samples, rows), rng)
     except UnsupportedCurvatureError:
