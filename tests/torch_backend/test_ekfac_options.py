@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from torch.nn import functional
 
 from upweight.errors import IndefiniteCurvatureError, UnsupportedCurvatureError
 from upweight.models import _fisher
-from upweight_torch import EkfacInfluence
+from upweight_torch import EkfacInfluence, TorchObjective
 
 
 @pytest.mark.parametrize("options", [{"fisher": "exact"}, {"fisher": "empirical"}, {}])
@@ -125,6 +126,21 @@ def test_labels_are_drawn_by_seed():
     )
     assert torch.equal(first, same)
     assert not torch.allclose(first, other)
+
+
+def test_eigenvalues_have_labels_of_their_own(monkeypatch):
+    drawn = []
+    draw = TorchObjective.sampled_directions
+
+    def noted(self, batch, rng):
+        drawn.append(draw(self, batch, rng))
+        return drawn[-1]
+
+    monkeypatch.setattr(TorchObjective, "sampled_directions", noted)
+    model, batch = problem()
+    fitted(model, batch, draws=2)
+    assert len(drawn) == 4
+    assert not any(torch.equal(a, b) for a, b in combinations(drawn, 2))
 
 
 def test_a_loss_whose_labels_cannot_be_drawn_takes_the_exact_form():

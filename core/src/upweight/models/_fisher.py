@@ -72,11 +72,13 @@ class FisherOptions:
             one.
         draws: Labels drawn for each sample.
         seed: Seed of the labels drawn.
+        first: The number of the first draw, each of which has random numbers of its own.
     """
 
     mode: FisherMode
     draws: int = 1
     seed: int = 0
+    first: int = 0
 
 
 class FisherFactors(Generic[A]):
@@ -109,6 +111,14 @@ class FisherFactors(Generic[A]):
             total: Mapping[Any, Any] = self._data.total(self._objective, summand, *shared)
             return total
         return _total(function, self, *shared)
+
+    def redrawn(self) -> FisherFactors[A]:
+        """Return them with labels drawn anew, or the same where no labels are drawn."""
+        options = self._options
+        if options.mode is not FisherMode.SAMPLED:
+            return self
+        again = replace(options, first=options.first + options.draws)
+        return FisherFactors(self._objective, self._data, again)
 
     def __iter__(self) -> Iterator[dict[str, LayerFactors]]:
         if self._kept is not None:
@@ -166,7 +176,8 @@ def drawn_directions(
     options: FisherOptions, objective: SupportsLayers[A], piece: Piece
 ) -> Any | None:
     """Return the gradients in the output for labels drawn, (d, n, c), or None if none can be."""
-    streams = [RowStreams([options.seed, draw], piece.first) for draw in range(options.draws)]
+    numbers = range(options.first, options.first + options.draws)
+    streams = [RowStreams([options.seed, draw], piece.first) for draw in numbers]
     try:
         draws: list[Any] = [objective.sampled_directions(piece.batch, rng) for rng in streams]
     except UnsupportedCurvatureError:

@@ -28,6 +28,7 @@ from upweight.models.gradient import GradientInfluence, Identity
 from upweight.models.gram import GramInfluence
 from upweight.models.harmonic import (
     InverseHarmonicMeanInfluence,
+    KeptGradients,
     SampleCurvatures,
     SampleGradients,
 )
@@ -69,6 +70,7 @@ CLASSES: Mapping[str, type[Any]] = {
             Factoring,
             GramCurvature,
             Identity,
+            KeptGradients,
             KroneckerEigen,
             Landmarks,
             LissaCurvature,

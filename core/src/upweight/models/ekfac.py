@@ -65,7 +65,8 @@ class EkfacInfluence(LayerPairs[A]):
         uncovered: What becomes of parameters outside of linear and convolution layers, or tied
             ones: "diagonal": their curvature is the mean of the squared loss gradients; "refuse":
             an error.
-        draws: Labels drawn for each training sample.
+        draws: Labels drawn for each training sample, once for the eigenvectors and once more for
+            their eigenvalues.
         seed: Seed of the labels drawn.
         measurement: What is measured on test samples instead of the loss, as an objective.
 
@@ -137,7 +138,9 @@ class EkfacInfluence(LayerPairs[A]):
         layer_of = self._layer_of_block(layers)
         self._layer_of = layer_of
         if self._corrected:
-            eigen = _with_corrected_eigenvalues(eigen, factors, kept.n_samples)
+            # Along eigenvectors of the very labels drawn, second moments would be too uneven.
+            redrawn = factors.redrawn()
+            eigen = _with_corrected_eigenvalues(eigen, redrawn, kept.n_samples)
         diagonals = self._diagonals(kept, set(self.block_names) - set(layer_of))
         seconds = time.perf_counter() - start
         curvatures: dict[str, FittedCurvature[A]] = {}
