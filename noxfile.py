@@ -25,7 +25,7 @@ CONSTRAINTS = "constraints.txt"
 GROUPS = nox.project.load_toml("pyproject.toml")["dependency-groups"]
 BENCHMARKS = [
     *("primitives", "cost_model", "ekfac", "preconditioners", "block_solver"),
-    *("rankings", "perturbations", "growth", "against_kronfluence", "against_pydvl"),
+    *("rankings", "perturbations", "growth", "against_kronfluence", "against_pydvl", "calculators"),
     "datamodeling",
 ]
 CORE = ["--editable", "./core"]
