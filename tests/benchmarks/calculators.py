@@ -46,7 +46,7 @@ KEEP = {
     f"distributed.nanny.pre-spawn-environ.{variable}": 2**30
     for variable in ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_")
 }
-CHUNK = 2_000  # training samples in a task of the cluster
+CHUNK = 4_000  # training samples in a task of the cluster
 JOBS = "compute", "to_zarr"
 
 
@@ -143,7 +143,7 @@ def warm(model: upweight_torch.EkfacInfluence, x: torch.Tensor, y: torch.Tensor)
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--samples", type=int, default=80_000, help="of the job on the cluster")
+    parser.add_argument("--samples", type=int, default=120_000, help="of the job on the cluster")
     options = parser.parse_args()
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore", message="Full backward hook")  # pyDVL's EK-FAC

@@ -29,4 +29,4 @@ class TorchNumpyConverter:
         """Return a copy of the values as a tensor on the device."""
         # torch knows neither negative strides nor a byte order other than that of the machine.
         native = np.array(x, dtype=x.dtype.newbyteorder("="), order="C")
-        return torch.tensor(native, device=self.device)
+        return torch.from_numpy(native).to(self.device or torch.get_default_device())
