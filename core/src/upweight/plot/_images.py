@@ -75,7 +75,7 @@ def draw_images(ax: Axes, chosen: Sequence[Chosen], images: NDArray[Any]) -> Non
 
 def _caption(top: Chosen) -> str:
     label = top.label if len(top.label) <= 16 else top.label[:15] + "…"
-    first = f"#{top.index}" + (f"  {label}" if label else "")
+    first = f"#{top.index}" + (f" [{label}]" if label else "")
     return f"{first}\n{top.influence:+.3g}"
 
 

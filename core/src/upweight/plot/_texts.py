@@ -57,8 +57,9 @@ def draw_bars(ax: Axes, chosen: Sequence[Chosen], texts: Sequence[str]) -> None:
 
 
 def _beside(top: Chosen, text: str) -> str:
-    label = f" [{top.label}]" if top.label else ""
-    return textwrap.fill(f"#{top.index}{label} {text}", WIDTH, max_lines=LINES, placeholder=" …")
+    label = f"[{top.label}] " if top.label else ""
+    words = f"#{top.index} {label}{text}".split()  # of line breaks and tabs, spaces remain
+    return textwrap.fill(" ".join(words), WIDTH, max_lines=LINES, placeholder=" …")
 
 
 def _cells(row: Any, names: Sequence[str] | None) -> list[str]:

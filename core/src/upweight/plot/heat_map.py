@@ -85,7 +85,8 @@ def _kept(values: NDArray[np.float64]) -> tuple[NDArray[np.intp], NDArray[np.int
     if not len(rows):
         raise ValueError("`influences` has nothing but NaN: there is nothing to draw.")
     if marked[np.ix_(rows, columns)].any():
-        lone = np.argwhere(marked & ~marked.all(axis=1)[:, None] & ~marked.all(axis=0))
+        whole = marked.all(axis=1, keepdims=True) | marked.all(axis=0, keepdims=True)
+        lone = np.argwhere(marked & ~whole)
         raise ValueError(
             "NaN must fill the row or column of a marked sample; it stands alone at "
             f"{lone[:5].tolist()}."

@@ -82,14 +82,15 @@ class Chosen:
 
 
 def _chosen(values: NDArray[np.float64], k: int, labels: Any) -> list[Chosen]:
-    """Return proponents, then opponents, by falling influence; ties by index."""
-    order = np.argsort(-values, kind="stable")  # NaN comes last
-    above = order[values[order] > 0][:k]
-    below = order[values[order] < 0][-k:]
+    """Return proponents, then opponents, by falling influence; of equal ones the first are taken."""
+    falling, rising = (np.argsort(sign * values, kind="stable") for sign in (-1, 1))
+    above = falling[values[falling] > 0][:k]
+    below = rising[values[rising] < 0][:k][::-1]
     if not len(above) + len(below):
         raise ValueError("`influences` has no number but zero and NaN: there is nothing to draw.")
+    names = None if labels is None else np.asarray(labels)
     return [
-        Chosen(int(i), float(values[i]), "" if labels is None else str(labels[int(i)]))
+        Chosen(int(i), float(values[i]), "" if names is None else str(names[i]))
         for i in (*above, *below)
     ]
 

@@ -55,8 +55,9 @@ def spectrum(eigenvalues: Any, *, damping: float, ax: Axes | None = None) -> Axe
                 np.arange(1, len(falling) + 1), falling, ".-", color=colour, markersize=4
             )
             told.append((line, kind))
+    known = int((~np.isnan(values)).sum())
     dimension = float((above / (above + damping)).sum())
-    named = f"damping {damping:.3g}, effective dimension {dimension:.3g} of {len(values)}"
+    named = f"damping {damping:.3g}, effective dimension {dimension:.3g} of {known}"
     line = ax.axhline(damping or np.nan, color="black", linestyle="--", linewidth=1)
     told.append((line, named))
     add_legend(ax, *zip(*told, strict=True))
