@@ -116,8 +116,8 @@ def core(session: nox.Session) -> None:
     """Test core where no framework is installed."""
     folders, chosen = ["core", "models", "calculators", "evaluation", "plugins"], []
     if session.python == PYTHONS[0]:
-        install(session, *CORE, *GROUPS["stores"], group="test")
-        folders += ["conformance", "stores"]
+        install(session, *CORE, *GROUPS["plot"], *GROUPS["stores"], group="test")
+        folders += ["conformance", "plot", "stores"]
     else:
         install(session, *CORE, group="test")
         # What the array standard allows, or a kill leaves behind, does not depend on Python.

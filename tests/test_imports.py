@@ -29,6 +29,12 @@ def test_the_evaluation_imports_nothing_heavy_and_is_not_loaded_before_it_is_ask
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
 
 
+def test_the_pictures_are_not_loaded_before_they_are_asked_for():
+    assert not modules_after_importing("upweight") & {"matplotlib", "scipy"}
+    script = "import sys, upweight; sys.exit('upweight.plot' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
 @pytest.mark.parametrize(
     "module", ["upweight_jax", "upweight_jax.plugin", "upweight_torch", "upweight_torch.plugin"]
 )

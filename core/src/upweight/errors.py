@@ -83,6 +83,10 @@ class ThreadSafetyViolationError(UpweightError, RuntimeError):
     """A model that is not thread-safe would run on workers with several threads."""
 
 
+class ExtraNotInstalledError(UpweightError, ImportError):
+    """A part of upweight needs packages that an extra brings, and they are not installed."""
+
+
 class BackendError(UpweightError, ImportError):
     """Base of the errors about backends."""
 
