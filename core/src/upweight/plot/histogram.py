@@ -73,8 +73,8 @@ def self_influence_histogram(
 
 def _edges(numbers: NDArray[np.float64], bins: int, *, log: bool) -> list[float]:
     if not log:
-        return np.histogram_bin_edges(numbers, bins=bins).tolist()
+        return list(map(float, np.histogram_bin_edges(numbers, bins=bins)))
     # Through the exponents the ends may miss the smallest or largest number by a rounding.
     edges = 10 ** np.histogram_bin_edges(np.log10(numbers), bins=bins)
     edges[0], edges[-1] = min(edges[0], numbers.min()), max(edges[-1], numbers.max())
-    return edges.tolist()
+    return list(map(float, edges))
