@@ -12,12 +12,7 @@ from array_api_compat import array_namespace
 
 from upweight.checks import batch_size, check_finite, check_reusable
 from upweight.errors import BatchError, ModelError, NotFittedError
-from upweight.influence import (
-    BlockMode,
-    InfluenceMode,
-    ModeLike,
-    SecondOrderMode,
-)
+from upweight.influence import BlockMode, InfluenceMode, ModeLike, SecondOrderMode
 from upweight.models._blocks import Blocks
 from upweight.models._curvature import checked_mode
 from upweight.models._regularization import checked_regularization
