@@ -24,11 +24,11 @@ class Regression:
         self.y = self.x @ generator.normal(size=P) + generator.normal(size=N)
 
     def train(self, indices, seed):
-        return self.tests @ np.linalg.lstsq(self.x[indices], self.y[indices])[0]
+        return self.tests @ np.linalg.lstsq(self.x[indices], self.y[indices], rcond=None)[0]
 
     def influences(self):
         """Return test gradients times inverse Hessian times gradients of half squared errors."""
-        errors = self.x @ np.linalg.lstsq(self.x, self.y)[0] - self.y
+        errors = self.x @ np.linalg.lstsq(self.x, self.y, rcond=None)[0] - self.y
         hessian = self.x.T @ self.x / N
         return self.tests @ np.linalg.solve(hessian, (errors[:, None] * self.x).T)
 
