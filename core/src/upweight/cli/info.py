@@ -50,10 +50,10 @@ def _show(told: dict[str, Any], indent: str) -> None:
                 write(f"{indent}{name}")
                 _show(one, indent + "  ")
         elif isinstance(value, dict):
-            write(f"{indent}{key.replace("_", " ")}:")
+            write(f"{indent}{key.replace('_', ' ')}:")
             _show(value, indent + "  ")
         elif value is not None:
-            write(f"{indent}{key.replace("_", " ")}: {_text(value)}")
+            write(f"{indent}{key.replace('_', ' ')}: {_text(value)}")
 
 
 def _text(value: Any) -> str:
