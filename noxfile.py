@@ -114,7 +114,7 @@ def imports(session: nox.Session) -> None:
 @nox.session(python=PYTHONS)
 def core(session: nox.Session) -> None:
     """Test core where no framework is installed."""
-    folders, chosen = ["core", "models", "calculators", "evaluation", "plugins"], []
+    folders, chosen = ["cli", "core", "models", "calculators", "evaluation", "plugins"], []
     if session.python == PYTHONS[0]:
         install(session, *CORE, *GROUPS["plot"], *GROUPS["stores"], group="test")
         folders += ["conformance", "plot", "stores"]

@@ -10,7 +10,7 @@ import numpy as np
 import zarr
 
 from upweight.cli.finding import axes_of, found_at, is_ids
-from upweight.omitting import Blank, Omitting
+from upweight.omitting import Omitted, Omitting
 from upweight.reductions import BottomK, Ranked, TopK
 from upweight.stored import notes_of, open_result
 
@@ -163,14 +163,15 @@ def _fold(
     blocks: Iterator[NDArray[Any]], reduction: Omitting[Any, Ranked]
 ) -> tuple[Ranked | None, int]:
     """Return what the reduction keeps, None if there is no number, and how many are left out."""
-    state, first, left_out = None, 0, 0
+    state: Omitted | None = None
+    first = left_out = 0
     for block in blocks:
         part = reduction.of(block, first)
         state = part if state is None else reduction.merge(state, part)
         first += block.shape[1]
         left_out += int(np.count_nonzero(~np.isfinite(block)))
-    best = None if state is None else reduction.result(state)
-    return (None if isinstance(best, Blank) else best), left_out
+    best: object = None if state is None else reduction.result(state)
+    return (best if isinstance(best, Ranked) else None), left_out  # else all samples are marked
 
 
 def _ids(store: str, component: str | None, axis: str) -> zarr.Array[Any] | None:
@@ -188,4 +189,5 @@ def _ids_of(indices: list[int], ids: zarr.Array[Any] | None) -> list[Any] | None
     if ids is None or not indices:
         return None
     chosen: Any = ids.vindex[np.asarray(indices)]
-    return np.asarray(chosen).tolist()
+    names: list[Any] = np.asarray(chosen).tolist()
+    return names

@@ -86,7 +86,8 @@ def _show(ranking: Ranking) -> None:
     write(f"{extreme}{on or ' values'}:" if ranking.indices else "There are no numbers.")
     numbers = [f"{value:.6g}" for value in ranking.values]
     if ranking.ids is None:
-        rows = [("index", "value"), *zip(ranking.indices, numbers, strict=True)]
+        rows: list[tuple[object, ...]] = [("index", "value")]
+        rows += zip(ranking.indices, numbers, strict=True)
     else:
         rows = [("index", "id", "value")]
         rows += zip(ranking.indices, ranking.ids, numbers, strict=True)
