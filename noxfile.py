@@ -43,7 +43,19 @@ PORTABLE = [
     ),
 ]
 #: What a lowest version is tested of.
-LOWEST = {"array-api-compat", "dask", "distributed", "fsspec", "numpy", "psutil", "tqdm", "zarr"}
+LOWEST = {
+    *(
+        "array-api-compat",
+        "dask",
+        "distributed",
+        "fsspec",
+        "lazy-loader",
+        "numpy",
+        "psutil",
+        "tqdm",
+    ),
+    "zarr",
+}
 EXAMPLE_BACKEND = Path("tests/example_backend")
 
 

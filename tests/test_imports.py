@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+import upweight
+
 FRAMEWORKS = {"equinox", "flax", "jax", "torch"}
 HEAVY = FRAMEWORKS | {"dask", "distributed", "pytest", "zarr"}
 SCRIPT = "import json, sys, {module}; print(json.dumps(sorted(sys.modules)))"
@@ -20,7 +22,15 @@ def modules_after_importing(module):
 
 
 def test_core_imports_no_framework_and_nothing_heavy():
-    assert not modules_after_importing("upweight") & HEAVY
+    everything = "upweight; [getattr(upweight, name) for name in upweight.__all__]"
+    assert not modules_after_importing(everything) & HEAVY
+
+
+def test_the_front_door_is_empty_until_a_name_is_asked_for():
+    assert "numpy" not in modules_after_importing("upweight")
+    assert set(upweight.__all__) == set(dir(upweight))
+    for name in upweight.__all__:
+        assert getattr(upweight, name) is not None
 
 
 def test_the_evaluation_imports_nothing_heavy_and_is_not_loaded_before_it_is_asked_for():
