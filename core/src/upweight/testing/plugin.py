@@ -29,7 +29,7 @@ CAPABILITIES = (
 
 #: Prints the packages that come with a plugin, besides itself, what core imports, and Python.
 LOADING = f"""
-import sys, upweight
+import sys, upweight.plugins
 from importlib.metadata import entry_points
 def packages():
     return {{name.partition(".")[0] for name in sys.modules}}
