@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from upweight.cli import backends, info, top
 from upweight.cli.output import EXIT_CODES
-from upweight.errors import UpweightError
+from upweight.errors import IncompleteResultError, UpweightError
 from upweight.version import __version__
 
 __all__ = ["main"]
@@ -34,6 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code: int = options.run(options)
     except REFUSALS as error:
         said = " ".join(str(error).split()) or type(error).__name__
+        if isinstance(error, IncompleteResultError):
+            said = f"{said.partition(' Call ')[0]} Pass --incomplete to read what is there."
         sys.stderr.write(f"upweight {options.command}: {said}\n")
         return 2
     return code

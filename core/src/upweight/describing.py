@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import zarr
 
-from upweight.cli.finding import axes_of, is_ids
+from upweight.finding import axes_of, is_ids
 from upweight.stored import ATTRIBUTE, block_shape, blocks_written, notes_of
 
 if TYPE_CHECKING:
