@@ -42,6 +42,7 @@
   function side(title, kind, pairs, strongest) {
     const items = pairs.map(([index, value]) => {
       const sample = data.train[index];
+      const [name, place, text] = naming(sample);
       const bar = make("span", { class: `bar ${kind}`, "aria-hidden": "true" });
       bar.style.width = `${(100 * Math.abs(value)) / strongest}%`;
       return make(
@@ -50,9 +51,11 @@
         picture(sample, "training"),
         make("span", { class: `value ${kind}` }, number(value)),
         " ",
-        ...naming(sample).slice(0, 2),
-        sample.label === undefined ? null : make("span", {}, ` · label ${sample.label}`),
-        naming(sample)[2],
+        name,
+        place,
+        sample.label === undefined ? null : " ",
+        sample.label === undefined ? null : make("span", {}, `label ${sample.label}`),
+        text,
         bar,
       );
     });
@@ -220,7 +223,10 @@
   else if (data.wantSuspects) parts["suspicious training samples"] = suspectSection();
   const lists = document.getElementById("lists");
   if (data.coarse) lists.className = "coarse";
-  lists.append(...Object.values(parts).map((part) => part.section));
+  const sections = Object.values(parts).map((part) => part.section);
+  const links = [...sections, document.getElementById("provenance")].map((section) =>
+    make("a", { href: `#${section.id}` }, section.querySelector("h2").textContent));
+  lists.append(make("nav", { "aria-label": "On this page" }, ...links), ...sections);
 
   const find = document.getElementById("find");
   function search() {

@@ -133,8 +133,7 @@ def write_report(
             rankings, ranked = rank_tests(array, [i for i, _ in shown], k, suspects, advance)
         known = (test, test_ids), (train, train_ids)
         data = influence_data(array, rankings, ranked, *known, k=k, want_suspects=suspects > 0)
-    name = os.fspath(target.stem) if title is None else title
-    written = _write(target, page(array, data, title=name))
+    written = _write(target, page(array, data, title=title or _title(store)))
     return WrittenReport(
         path=target,
         tests=len(shown),
@@ -185,6 +184,13 @@ def _shown(
     if not len(tests):
         raise ValueError("`tests` names no test sample.")
     return list(dict(rows_of(tests, ids, array.shape[0])).items())
+
+
+def _title(store: StoreLike) -> str:
+    # No folders: the page may be handed on to people whom they do not concern.
+    if isinstance(store, str | os.PathLike):
+        return f"Report on {Path(store).name}"
+    return "Report on influences"
 
 
 def _write(target: Path, text: bytes) -> int:
