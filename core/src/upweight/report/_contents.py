@@ -33,8 +33,10 @@ class Given:
     predictions: Any = None
     columns: Sequence[str] | None = None
 
-    def check(self, side: str, n: int) -> None:
+    def check(self, side: str, n: int, *, complete: bool = True) -> None:
         """Check that there is one of each for every sample.
+
+        An incomplete result may have room for more samples than there are.
 
         Raises:
             TypeError: something has no length, or cannot be indexed.
@@ -45,7 +47,10 @@ class Given:
             (f"{side}_labels", self.labels),
             ("predictions", self.predictions),
         ):
-            if given is not None and (length := _length(name, given)) != n:
+            if given is None:
+                continue
+            length = _length(name, given)
+            if length > n or (complete and length < n):
                 raise ValueError(
                     f"`{name}` must hold one for each of the {n} {side} samples of the result; "
                     f"it holds {length}."
@@ -64,16 +69,19 @@ def contents(given: Given, side: str, indices: Iterable[int]) -> dict[int, str |
     names = given.columns
     if names is None:
         names = getattr(given.samples, "columns", None)
-    rows = _by_place(given.samples)
-    return {i: _content(rows[i], names, f"{side}_samples[{i}]") for i in indices}
+    name = f"{side}_samples"
+    return {i: _content(_item(given.samples, i, name), names, f"{name}[{i}]") for i in indices}
 
 
-def facts(given: Given, index: int) -> dict[str, str]:
+def facts(given: Given, side: str, index: int) -> dict[str, str]:
     """Return the label and the prediction of a sample, as far as they are known."""
-    known = {"label": given.labels, "prediction": given.predictions}
+    known = {
+        "label": (given.labels, f"{side}_labels"),
+        "prediction": (given.predictions, "predictions"),
+    }
     return {
-        name: as_text(_by_place(values)[index])
-        for name, values in known.items()
+        name: as_text(_item(values, index, argument))
+        for name, (values, argument) in known.items()
         if values is not None
     }
 
@@ -112,9 +120,12 @@ def _row(row: Any, names: Sequence[str] | None, of: str) -> str:
     return ", ".join(f"{name}={cell}" for name, cell in zip(names, cells, strict=True))
 
 
-def _by_place(values: Any) -> Any:
-    """Return what is indexed by place: data frames and series are indexed by name."""
-    return values.iloc if hasattr(values, "iloc") else values
+def _item(values: Any, index: int, name: str) -> Any:
+    by_place = values.iloc if hasattr(values, "iloc") else values  # data frames go by name
+    try:
+        return by_place[index]
+    except IndexError as error:
+        raise ValueError(f"`{name}` has no item {index}, which the page shows.") from error
 
 
 def _length(name: str, given: Any) -> int:

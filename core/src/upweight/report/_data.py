@@ -118,7 +118,7 @@ def _samples(known: Known, side: str, indices: Sequence[int]) -> dict[int, dict[
     shown = contents(given, side, indices)
     samples: dict[int, dict[str, Any]] = {}
     for place, index in enumerate(indices):
-        samples[index] = {"index": index, **facts(given, index)}
+        samples[index] = {"index": index, **facts(given, side, index)}
         if names is not None:
             samples[index]["id"] = str(names[place])
         if index in shown:

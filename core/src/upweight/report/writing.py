@@ -16,6 +16,7 @@ from upweight.report._contents import Given
 from upweight.report._data import influence_data, value_data
 from upweight.report._page import page
 from upweight.report._ranking import rank_samples, rank_tests
+from upweight.stored import notes_of
 
 if TYPE_CHECKING:
     import zarr
@@ -115,7 +116,8 @@ def write_report(
         raise DataError(f"The result has shape {array.shape}: there is nothing to report.")
     train = Given(train_samples, train_labels, None, columns)
     test = Given(test_samples, test_labels, predictions, columns)
-    train.check("train", array.shape[-1])
+    complete = bool(notes_of(array).get("complete", False))
+    train.check("train", array.shape[-1], complete=complete)
     last_axis = axes_of(array)[-1] or ""
     train_ids = ids_at(store, component, last_axis)
     if array.ndim == 1:
@@ -123,20 +125,21 @@ def write_report(
         with progress_bar(1, label="report", show=progress) as advance:
             ranked, left_out = rank_samples(array, suspects)
             advance(1)
-        shown: list[tuple[int, Any]] = []
         data = value_data(array, ranked, left_out, train, train_ids)
     else:
-        test.check("test", array.shape[0])
+        test.check("test", array.shape[0], complete=complete)
         test_ids = ids_at(store, component, "test")
-        shown = _shown(tests, test_ids, array)
+        chosen = _chosen(tests, test_ids, array.shape[0])
         with progress_bar(array.shape[0], label="report", show=progress) as advance:
-            rankings, ranked = rank_tests(array, [i for i, _ in shown], k, suspects, advance)
+            rankings, ranked = rank_tests(array, chosen, k, suspects, advance)
+        if tests is None and not complete:  # rows of which nothing is written may be no samples
+            rankings = [one for one in rankings if one.left_out < array.shape[1]]
         known = (test, test_ids), (train, train_ids)
         data = influence_data(array, rankings, ranked, *known, k=k, want_suspects=suspects > 0)
     written = _write(target, page(array, data, title=title or _title(store)))
     return WrittenReport(
         path=target,
-        tests=len(shown),
+        tests=len(data.embedded["tests"]),
         tests_in_result=array.shape[0] if array.ndim == 2 else 0,
         suspects=len(ranked),
         bytes=written,
@@ -173,17 +176,17 @@ def _check_without_tests(test: Given, tests: object, suspects: int) -> None:
         raise ValueError("The page would be empty: `suspects`, how many are listed, is 0.")
 
 
-def _shown(
-    tests: Sequence[str | int] | None, ids: zarr.Array[Any] | None, array: zarr.Array[Any]
-) -> list[tuple[int, Any]]:
-    """Return index and id of the test samples to show, each once."""
+def _chosen(
+    tests: Sequence[str | int] | None, ids: zarr.Array[Any] | None, n: int
+) -> Sequence[int]:
+    """Return the indices of the test samples to show, each once."""
     if isinstance(tests, str):
         raise TypeError(f"`tests` must be several test samples; got one string, {tests!r}.")
     if tests is None:
-        return [(index, None) for index in range(min(FIRST, array.shape[0]))]
+        return range(min(FIRST, n))
     if not len(tests):
         raise ValueError("`tests` names no test sample.")
-    return list(dict(rows_of(tests, ids, array.shape[0])).items())
+    return list(dict(rows_of(tests, ids, n)))
 
 
 def _title(store: StoreLike) -> str:
