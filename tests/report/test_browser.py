@@ -136,7 +136,7 @@ def test_a_training_sample_finds_the_tests_that_it_is_listed_for(opened, tmp_pat
 
 
 def test_sorting_by_keyboard_changes_the_order_and_says_so(opened):
-    button = tab_to(opened, "Strongest for")
+    button = tab_to(opened, "Top proponent")
     header = button.find_element("xpath", "..")
     assert header.get_attribute("aria-sort") == "none"
     rising = [f"scan-{i}" for i in np.argsort(MATRIX.max(axis=1))]
@@ -144,7 +144,7 @@ def test_sorting_by_keyboard_changes_the_order_and_says_so(opened):
     assert (header.get_attribute("aria-sort"), rows(opened)) == ("ascending", rising)
     pressed(opened, ENTER)
     assert (header.get_attribute("aria-sort"), rows(opened)) == ("descending", rising[::-1])
-    tab_to(opened, "Strongest against")
+    tab_to(opened, "Top opponent")
     pressed(opened, " ")
     assert header.get_attribute("aria-sort") == "none"
     assert rows(opened) == [f"scan-{i}" for i in np.argsort(MATRIX.min(axis=1))]

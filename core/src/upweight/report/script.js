@@ -71,8 +71,8 @@
       make(
         "div",
         { class: pictures ? "sides pictures" : "sides" },
-        side("Proponents speak for it", "for", test.proponents, strongest),
-        side("Opponents speak against it", "against", test.opponents, strongest),
+        side("Proponents lower its loss", "for", test.proponents, strongest),
+        side("Opponents raise its loss", "against", test.opponents, strongest),
       ),
       test.leftOut
         ? make("p", { class: "text" }, `Left out: ${test.leftOut} influences that are NaN.`)
@@ -133,9 +133,9 @@
       column("Test sample", (test) => test.index),
       ...(known("label") ? [column("Label", (test) => test.label, (test) => test.label ?? "–")] : []),
       ...(known("prediction") ? [column("Predicted", (test) => test.prediction, predicted)] : []),
-      column("Strongest for", (test) => first(test.proponents),
+      column("Top proponent", (test) => first(test.proponents),
         (test) => shown(first(test.proponents)), true),
-      column("Strongest against", (test) => first(test.opponents),
+      column("Top opponent", (test) => first(test.opponents),
         (test) => shown(first(test.opponents)), true),
     ];
     const rows = data.tests.map((test) => {
