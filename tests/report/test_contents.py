@@ -99,6 +99,15 @@ def test_thumbnails_are_small_and_keep_the_mean_of_what_they_show(shape):
     np.testing.assert_allclose(small[-1, -1], rest.mean(axis=(0, 1)), rtol=1e-5)
 
 
+def test_thumbnails_of_bytes_are_rounded_means():
+    image = np.full((200, 200, 3), 255, dtype=np.uint8)
+    image[::2] = 0
+    small = thumbnail(image)
+    assert (small.dtype, small.shape) == (np.uint8, (67, 67, 3))
+    assert np.unique(small[0]).tolist() == [85]  # of 3 rows, one is white
+    assert np.unique(small[1]).tolist() == [170]
+
+
 def test_rows_of_a_table_have_the_names_of_their_columns(page):
     data, _ = page(train_samples=np.arange(12).reshape(6, 2) / 3, columns=["age", "<i>"])
     assert data["train"]["5"]["text"] == "age=3.333, <i>=3.667"

@@ -130,12 +130,13 @@ def _fold(
         place = slice(columns.start, columns.stop)
         block = np.asarray(array[rows.start : rows.stop, place])
         finite = np.isfinite(block)
-        total[place] += np.where(finite, block, 0.0).sum(axis=0, dtype=np.float64)
+        # Zero is on no side and adds nothing, so that it may stand for what is left out.
+        block = np.where(finite, block, 0.0)
+        total[place] += block.sum(axis=0, dtype=np.float64)
         count[place] += finite.sum(axis=0)
         left_out += np.count_nonzero(~finite, axis=1)
-        # What is left out goes behind all others, whatever the pattern of it.
-        above = largest.of(np.where(finite, block, -np.inf), columns.start)
-        below = smallest.of(np.where(finite, block, np.inf), columns.start)
+        above = largest.of(block, columns.start)
+        below = smallest.of(block, columns.start)
         top = above if top is None else largest.merge(top, above)
         bottom = below if bottom is None else smallest.merge(bottom, below)
     assert top is not None
@@ -158,9 +159,9 @@ def _suspects(
 def _pairs(
     ranked: Ranked, row: int, keep: Callable[[NDArray[Any]], NDArray[np.bool_]]
 ) -> list[Pair]:
-    """Return what there is in a row of numbers to keep; those that were left out are infinite."""
+    """Return indices and values of the numbers in a row that are to be kept."""
     values, indices = ranked.values[row], ranked.indices[row]
-    chosen = keep(values) & np.isfinite(values)
+    chosen = keep(values)
     return list(zip(indices[chosen].tolist(), values[chosen].tolist(), strict=True))
 
 
