@@ -128,8 +128,9 @@ def core(session: nox.Session) -> None:
     """Test core where no framework is installed."""
     folders, chosen = ["cli", "core", "models", "calculators", "evaluation", "plugins"], []
     if session.python == PYTHONS[0]:
-        install(session, *CORE, *GROUPS["plot"], *GROUPS["stores"], group="test")
-        folders += ["conformance", "plot", "stores"]
+        extras = [*GROUPS["plot"], *GROUPS["report"], *GROUPS["stores"]]
+        install(session, *CORE, *extras, group="test")
+        folders += ["conformance", "plot", "report", "stores"]
     else:
         install(session, *CORE, group="test")
         # What the array standard allows, or a kill leaves behind, does not depend on Python.

@@ -39,6 +39,10 @@ def test_the_evaluation_imports_nothing_heavy_and_is_not_loaded_before_it_is_ask
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
 
 
+def test_the_report_page_imports_nothing_heavy():
+    assert not modules_after_importing("upweight.report") & (HEAVY | {"matplotlib", "scipy"})
+
+
 def test_the_pictures_are_not_loaded_before_they_are_asked_for():
     assert not modules_after_importing("upweight") & {"matplotlib", "scipy"}
     script = "import sys, upweight; sys.exit('upweight.plot' in sys.modules)"

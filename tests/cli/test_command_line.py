@@ -187,6 +187,39 @@ def test_a_saved_model_says_method_and_options(ask, path):
     assert ask("top", path)[0] == 2
 
 
+def test_a_report_is_written_and_told_of(ask, path, tmp_path):
+    stored(path)
+    labels, texts, page = tmp_path / "labels.npy", tmp_path / "texts.txt", tmp_path / "page.html"
+    np.save(labels, np.arange(20))
+    texts.write_text("\n".join(f"sample number {i}\u2028" for i in range(20)) + "\n", "utf-8")
+    more = ["--train-labels", labels, "--train-samples", texts, "--test", 3, "--test", 0]
+    code, told = answer(ask("report", path, "-o", page, *more, "--json"))
+    assert (code, told["tests"], told["tests_in_result"]) == (0, 2, 7)
+    assert (told["path"], told["bytes"]) == (str(page), page.stat().st_size)
+    assert "sample number" in page.read_text("utf-8")
+    code, out, said = ask("report", path, "-o", page)
+    assert (code, out, said.count("\n")) == (2, "", 1)
+    assert "already" in said
+    code, out, _ = ask("report", path, "-o", page, "--overwrite")
+    assert (code, "7 of 7 test samples" in out) == (0, True)
+
+
+def test_files_with_pickled_objects_are_not_read(ask, path, tmp_path):
+    labels = tmp_path / "labels.npy"
+    np.save(labels, np.array([{}] * 20), allow_pickle=True)
+    code, _, said = ask("report", stored(path), "-o", tmp_path / "p.html", "--train-labels", labels)
+    assert (code, "Python objects" in said) == (2, True)
+
+
+def test_an_incomplete_result_is_reported_only_if_asked_for(ask, path, tmp_path):
+    interrupted(influences(*PROBLEM), path, after=4)
+    page = tmp_path / "page.html"
+    code, _, said = ask("report", path, "-o", page)
+    assert (code, "--incomplete" in said, page.exists()) == (2, True, False)
+    assert ask("report", path, "-o", page, "--incomplete")[0] == 0
+    assert "Incomplete" in page.read_text()
+
+
 class Plugin:
     """A backend with one method, or one whose framework is not there."""
 
@@ -217,7 +250,7 @@ def test_backends_say_what_they_can_do_or_why_they_are_broken(ask, monkeypatch, 
     assert ("broken: " if broken else "capabilities: Layers") in shown
 
 
-@pytest.mark.parametrize("command", [[], ["backends"], ["info"], ["top"]])
+@pytest.mark.parametrize("command", [[], ["backends"], ["info"], ["top"], ["report"]])
 def test_help_has_examples_and_exit_codes(capsys, command):
     with pytest.raises(SystemExit) as ended:
         main([*command, "--help"])

@@ -9,9 +9,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from upweight.cli import backends, info, top
+from upweight.cli import backends, info, report, top
 from upweight.cli.output import EXIT_CODES
-from upweight.errors import UpweightError
+from upweight.errors import IncompleteResultError, UpweightError
 from upweight.version import __version__
 
 __all__ = ["main"]
@@ -34,6 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code: int = options.run(options)
     except REFUSALS as error:
         said = " ".join(str(error).split()) or type(error).__name__
+        if isinstance(error, IncompleteResultError):
+            said = f"{said.partition(' Call ')[0]} Pass --incomplete to read what is there."
         sys.stderr.write(f"upweight {options.command}: {said}\n")
         return 2
     return code
@@ -46,12 +48,13 @@ def _parser() -> argparse.ArgumentParser:
         epilog="examples:\n"
         "  upweight backends\n"
         "  upweight info influences.zarr\n"
-        "  upweight top influences.zarr --test 3 -k 10\n\n"
+        "  upweight top influences.zarr --test 3 -k 10\n"
+        "  upweight report influences.zarr -o page.html\n\n"
         f"`upweight COMMAND --help` says more.\n\n{EXIT_CODES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"upweight {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for module in (backends, info, top):
+    for module in (backends, info, top, report):
         module.add_to(commands)
     return parser

@@ -32,8 +32,8 @@ def add_to(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Say what there is, and return 1 if it is incomplete."""
-    from upweight.cli.describing import described
-    from upweight.cli.finding import found_at
+    from upweight.describing import described
+    from upweight.finding import found_at
 
     told = described(found_at(options.store, options.component))
     if options.json:

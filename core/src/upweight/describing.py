@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import zarr
-
-from upweight.cli.finding import axes_of, is_ids
+from upweight.finding import axes_of, is_ids
 from upweight.stored import ATTRIBUTE, block_shape, blocks_written, notes_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    import zarr
 
 
 def described(found: zarr.Array[Any] | zarr.Group) -> dict[str, Any]:
@@ -19,6 +19,8 @@ def described(found: zarr.Array[Any] | zarr.Group) -> dict[str, Any]:
     Raises:
         ValueError: it is a group with nothing in it.
     """
+    import zarr
+
     if isinstance(found, zarr.Array):
         return _result(found)
     notes: Any = found.attrs.get(ATTRIBUTE, {})
@@ -46,6 +48,8 @@ def _result(array: zarr.Array[Any]) -> dict[str, Any]:
 
 
 def _group(group: zarr.Group) -> dict[str, Any]:
+    import zarr
+
     components: dict[str, Any] = {}
     for name, member in sorted(group.members()):
         if isinstance(member, zarr.Array) and not notes_of(member) and is_ids(name, member):
