@@ -60,5 +60,4 @@ def test_public_names_are_there(name):
 
 
 def test_other_names_are_not():
-    with pytest.raises(AttributeError, match="has no attribute 'TorchInfluence'"):
-        upweight_jax.TorchInfluence  # noqa: B018  # asking for it is the test
+    assert not hasattr(upweight_jax, "TorchInfluence")

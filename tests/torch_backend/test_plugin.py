@@ -54,5 +54,4 @@ def test_public_names_are_there(name):
 
 
 def test_other_names_are_not():
-    with pytest.raises(AttributeError, match="has no attribute 'JaxInfluence'"):
-        upweight_torch.JaxInfluence  # noqa: B018  # asking for it is the test
+    assert not hasattr(upweight_torch, "JaxInfluence")
