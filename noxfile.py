@@ -17,7 +17,7 @@ nox.options.error_on_missing_interpreters = False
 # The session with the most tests comes last.
 nox.options.sessions = [
     *("lint", "types", "imports", "core", "build", "third_party", "minimums"),
-    *("docs", "example", "example_jax", "both", "jax", "torch"),
+    *("docs", "site", "example", "example_jax", "both", "jax", "torch"),
 ]
 
 PYTHONS = ["3.11", "3.12", "3.13"]
@@ -195,6 +195,14 @@ def docs(session: nox.Session) -> None:
         group="docs",
     )
     session.run("pytest", "tests/docs", *session.posargs)
+
+
+@nox.session
+def site(session: nox.Session) -> None:
+    """Build the documentation site into `site/`, strictly; nothing is fetched for it."""
+    install(session, group="site")
+    session.run("mkdocs", "build", "--strict", env={"NO_MKDOCS_2_WARNING": "1"})
+    session.run("pytest", "tests/site", *session.posargs)
 
 
 @nox.session
