@@ -84,9 +84,13 @@ def test_computing_shows_a_bar_with_the_label_of_the_sequence(capsys):
     assert "Factors: 100%" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("options", [{}, {"length": 3, "progress": False}])
-def test_there_is_no_bar_without_a_length_or_when_it_is_switched_off(capsys, options):
-    LazyChunkSequence(Source(), **options).compute()
+def test_a_bar_without_a_length_counts(capsys):
+    LazyChunkSequence(Source(), label="Factors").compute()
+    assert "Factors: 3 batch" in capsys.readouterr().err
+
+
+def test_there_is_no_bar_when_it_is_switched_off(capsys):
+    LazyChunkSequence(Source(), length=3, progress=False).compute()
     assert capsys.readouterr().err == ""
 
 

@@ -45,6 +45,7 @@ from .influence import (
 from .loading import load
 from .nested import NestedLazyChunkSequence
 from .plugins import Backend, backends, get_backend, hookimpl
+from .progress import set_progress
 from .protocols import (
     InverseCurvature,
     NestedSequenceAggregator,
@@ -132,4 +133,5 @@ __all__ = [
     "load",
     "open_result",
     "reduce_influences",
+    "set_progress",
 ]

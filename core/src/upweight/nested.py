@@ -195,7 +195,7 @@ class NestedLazyChunkSequence(Generic[A]):
     def _bar(self) -> AbstractContextManager[Callable[[int], object]]:
         rows, columns = self._shape
         total = None if rows is None or columns is None else rows * columns
-        return progress_bar(total, label=self._label, show=self._progress)
+        return progress_bar(total, label=self._label, unit="block", show=self._progress)
 
     def _tracked(
         self,

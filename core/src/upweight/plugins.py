@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,6 +18,8 @@ from upweight.errors import BackendBrokenError, BackendConflictError, BackendNot
 #: Group of the entry points that announce a backend: the name is the backend's, the value a module
 #: that imports no framework.
 GROUP = "upweight.backends"
+
+logger = logging.getLogger(__name__)
 
 hookspec = pluggy.HookspecMarker("upweight")
 hookimpl = pluggy.HookimplMarker("upweight")
@@ -153,6 +156,7 @@ def _load(name: str) -> None:
             f"The backend {name!r} is offered by {' and '.join(distributions)}; "
             "uninstall all but one of them."
         )
+    logger.debug("the backend %r is loaded from %s", name, distributions[0])
     try:
         _manager().load_setuptools_entrypoints(GROUP, name=name)
     except Exception as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     import numpy as np
     import zarr
     from numpy.typing import NDArray
+
+logger = logging.getLogger(__name__)
 
 #: Notes wait until this many times as long has passed as writing them took the last time.
 PATIENCE = 10
@@ -82,6 +85,7 @@ class BlockArray:
         self.found: Mapping[str, Any] | None = None
         if self._array is not None:
             self.found = notes_of(self._array)
+            logger.info("the array at %s is continued", place)
             drop_overview(place)
             self._coordinates.write()
         self._notes: dict[str, Any] = dict(self.found or {"complete": False, "resumable": True})

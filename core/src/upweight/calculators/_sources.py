@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
@@ -18,6 +19,8 @@ from upweight.trees import Batch, perturbed_leaf
 from upweight.writing import Skip, Skipped
 
 A = TypeVar("A")
+
+logger = logging.getLogger(__name__)
 
 
 def nothing(*_: int) -> bool:
@@ -170,6 +173,11 @@ class Pairs(Generic[A]):
         if whole is not None and all(skip(number, index) for index in range(whole)):
             yield Skipped((rows, 0), whole * len(group.sizes))
             return
+        logger.info(
+            "%d test samples, from test batch %d on, share a pass over the training data",
+            rows,
+            group.first,
+        )
         ends = [0]
         for size in group.sizes:
             ends.append(ends[-1] + size)

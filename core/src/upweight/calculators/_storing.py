@@ -79,7 +79,7 @@ def store(
         dtype=bool,
         meta=np.empty((0,) * array.ndim, dtype=bool),
     ).to_delayed()
-    with progress_bar(len(indices), label="Blocks", show=progress) as advance:
+    with progress_bar(len(indices), label="Blocks", unit="block", show=progress) as advance:
         advance(len(indices) - len(missing))
         compute([written[index + rest] for index in missing], lambda _: advance(1))
     return target.finish(array.shape[:lead], notes=notes)
@@ -120,7 +120,9 @@ def _fingerprints(
             for index, chunks in enumerate(zip(*columns, strict=True))
         ]
         found: dict[int, int] = {}
-        with progress_bar(len(tasks), label=f"Checksums, {name}", show=progress) as advance:
+        with progress_bar(
+            len(tasks), label=f"Checksums, {name}", unit="chunk", show=progress
+        ) as advance:
 
             def note(one: tuple[int, int], found: Any = found, advance: Any = advance) -> None:
                 found[one[0]] = one[1]

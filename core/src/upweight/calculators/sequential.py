@@ -31,7 +31,7 @@ class SequentialInfluenceCalculator(Generic[A]):
         influence_function_model: A fitted model.
         max_memory: Bytes that the factors and results of a group may take, a number or a string
             such as "2 GiB".
-        progress: Whether computing shows a progress bar, where the number of batches is known.
+        progress: Whether computing shows progress bars.
         nan_policy: What becomes of samples whose gradient or influence is NaN or infinite: "raise"
             stops with an error that names them, before anything of their batch is stored;
             "propagate" goes on with a `NonFiniteWarning`, and all of their results are NaN.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from upweight.stored import StoreLike
+
+logger = logging.getLogger(__name__)
 
 #: Trains on the samples of these indices, with this seed, and returns m measurements on test samples.
 Train: TypeAlias = "Callable[[NDArray[np.int64], int], ArrayLike]"
@@ -105,7 +108,9 @@ def retrain(
         for j in range(retrainings)
         if not outputs.has((i, j))
     ]
-    with progress_bar(len(jobs), label="Retraining", show=progress) as advance:
+    if resume:
+        logger.info("%d of %d trainings are still to be done", len(jobs), len(chosen) * retrainings)
+    with progress_bar(len(jobs), label="Retraining", unit="run", show=progress) as advance:
         for place, measured in _results(map_jobs(partial(_run, train), jobs), len(jobs)):
             outputs.put(place, measured)
             advance(1)

@@ -15,6 +15,7 @@ from upweight.errors import BatchError, ModelError, NotFittedError
 from upweight.influence import BlockMode, InfluenceMode, ModeLike, SecondOrderMode
 from upweight.models._blocks import Blocks
 from upweight.models._curvature import checked_mode
+from upweight.models._fitting import fitting
 from upweight.models._regularization import checked_regularization
 from upweight.models._saving import SavedInfluence
 from upweight.trees import Batch, Tree, perturbed_leaf
@@ -149,7 +150,7 @@ class CurvatureInfluence(SavedInfluence[A]):
         Args:
             data: The training batches `(x, y)`, in any order. How the samples fall into batches
                 does not matter.
-            progress: Whether to show a progress bar where the number of batches is known.
+            progress: Whether to show progress bars.
 
         Raises:
             DataError: there is no batch, or the data can be read only once (a generator).
@@ -158,7 +159,9 @@ class CurvatureInfluence(SavedInfluence[A]):
             NonFiniteError: a loss or its curvature is NaN or infinite.
         """
         check_reusable(data)
-        curvatures = self._fit(data, progress=progress)
+        name, p = type(self).__name__, self.n_parameters
+        with fitting(name, parameters=p, blocks=len(self.block_names), progress=progress):
+            curvatures = self._fit(data, progress=progress)
         self._inverses = self._inverted(curvatures)
         self._curvatures = curvatures
         return self

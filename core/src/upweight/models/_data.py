@@ -11,7 +11,7 @@ from array_api_compat import array_namespace
 
 from upweight.checks import as_batch, batch_size, check_finite, located
 from upweight.errors import DataError
-from upweight.progress import length_of, progress_bar
+from upweight.progress import inner_bar, length_of, progress_bar
 from upweight.protocols import SuggestsBatchSize
 from upweight.sums import Piece
 from upweight.trees import Batch, Tree, leaves, map_leaves, rebuild, summed
@@ -115,11 +115,13 @@ class TrainingData(Generic[A]):
             DataError: the number of samples differs from the first pass.
         """
         seen = 0
-        for item in self._batches:
-            batch = as_batch(item)
-            n = batch_size(*batch)
-            seen += n
-            yield n / self.n_samples, batch
+        with inner_bar(length_of(self._batches), label="Training data") as advance:
+            for item in self._batches:
+                batch = as_batch(item)
+                n = batch_size(*batch)
+                seen += n
+                yield n / self.n_samples, batch
+                advance(1)
         if seen != self.n_samples:
             raise DataError(
                 f"The training data held {self.n_samples} samples when it was first read and "

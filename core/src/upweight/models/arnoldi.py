@@ -132,7 +132,9 @@ class ArnoldiInfluence(CurvatureInfluence[A]):
         rng = np.random.default_rng(self._seed)
         like: Any = operator.objective.zeros(1)
         steps = min(self._dimension, like.shape[1])
-        with progress_bar(steps, label=f"Lanczos steps, block {block!r}", show=progress) as advance:
+        with progress_bar(
+            steps, label=f"Lanczos, block {block!r}", unit="step", show=progress
+        ) as advance:
             prepared = operator.prepared()
             product = finite_product(prepared, block, advance)
             subspace = lanczos(product, like, dimension=steps, rng=rng)

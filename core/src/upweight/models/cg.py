@@ -19,6 +19,7 @@ from upweight.models._curvature import CurvatureOperator
 from upweight.models._diagnostics import Diagnostics, integers_in, numbers_in, warn_if_missed
 from upweight.models._sums import summed_data
 from upweight.models.preconditioners import Preconditioner
+from upweight.progress import inner_bar
 from upweight.trees import Batch
 
 if TYPE_CHECKING:
@@ -168,9 +169,13 @@ class CgInverse:
         """
         start = time.perf_counter()
         operator = self._operator.prepared()
-        solution = SOLVERS[self._solver](
-            lambda v: operator(v) + self._damping * v, rows, **self._options
-        )
+        with inner_bar(None, label="Conjugate gradients", unit="step") as advance:
+
+            def damped(v: Any) -> Any:
+                advance(1)
+                return operator(v) + self._damping * v
+
+            solution = SOLVERS[self._solver](damped, rows, **self._options)
         check_finite(
             solution.residuals, what=f"product with the curvature of block {self._block!r}"
         )

@@ -20,6 +20,7 @@ from upweight.models._batches import BatchCurvatures
 from upweight.models._curvature import CurvatureOperator
 from upweight.models._data import TrainingData
 from upweight.models._diagnostics import Diagnostics, integers_in, numbers_in, warn_if_missed
+from upweight.progress import inner_bar
 from upweight.trees import Batch
 
 if TYPE_CHECKING:
@@ -182,15 +183,16 @@ class LissaInverse:
         options, batches = self._curvature.options, self._curvature.batches.prepared()
         scale = options.scale or self._curvature.scale(self._damping)
         try:
-            solution = neumann_series(
-                partial(self._damped, batches.whole),
-                [self._endless(batches, repeat) for repeat in range(options.repeats)],
-                rows,
-                period=batches.count,
-                scale=scale,
-                rtol=options.rtol,
-                maxiter=options.maxiter,
-            )
+            with inner_bar(None, label="Recursion", unit="step") as advance:
+                solution = neumann_series(
+                    partial(self._damped, batches.whole),
+                    [self._endless(batches, repeat, advance) for repeat in range(options.repeats)],
+                    rows,
+                    period=batches.count,
+                    scale=scale,
+                    rtol=options.rtol,
+                    maxiter=options.maxiter,
+                )
         except GrowthError as error:
             raise self._explanation(scale, error.direction) from error
         self.diagnostics = Diagnostics(
@@ -201,11 +203,14 @@ class LissaInverse:
         warn_if_missed(solution, block=self._curvature.block, maxiter=options.maxiter)
         return solution.value
 
-    def _endless(self, batches: BatchCurvatures, repeat: int) -> Iterator[Callable[[Any], Any]]:
+    def _endless(
+        self, batches: BatchCurvatures, repeat: int, advance: Callable[[int], object]
+    ) -> Iterator[Callable[[Any], Any]]:
         order = np.random.default_rng([self._curvature.options.seed, repeat])
         while True:
             for product in batches.products(order):
                 yield partial(self._damped, product)
+                advance(1)
 
     def _damped(self, product: Callable[[Any], Any], rows: Any) -> Any:
         return product(rows) + self._damping * rows

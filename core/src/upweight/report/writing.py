@@ -122,7 +122,7 @@ def write_report(
     train_ids = ids_at(store, component, last_axis)
     if array.ndim == 1:
         _check_without_tests(test, tests, suspects)
-        with progress_bar(1, label="report", show=progress) as advance:
+        with progress_bar(1, label="Report", unit="row", show=progress) as advance:
             ranked, left_out = rank_samples(array, suspects)
             advance(1)
         data = value_data(array, ranked, left_out, train, train_ids)
@@ -130,7 +130,7 @@ def write_report(
         test.check("test", array.shape[0], complete=complete)
         test_ids = ids_at(store, component, "test")
         chosen = _chosen(tests, test_ids, array.shape[0])
-        with progress_bar(array.shape[0], label="report", show=progress) as advance:
+        with progress_bar(array.shape[0], label="Report", unit="row", show=progress) as advance:
             rankings, ranked = rank_tests(array, chosen, k, suspects, advance)
         if tests is None and not complete:  # rows of which nothing is written may be no samples
             rankings = [one for one in rankings if one.left_out < array.shape[1]]
