@@ -17,7 +17,7 @@ nox.options.error_on_missing_interpreters = False
 # The session with the most tests comes last.
 nox.options.sessions = [
     *("lint", "types", "imports", "core", "build", "third_party", "minimums"),
-    *("docs", "site", "example", "example_jax", "both", "jax", "torch"),
+    *("docs", "site", "example", "example_jax", "examples", "both", "jax", "torch"),
 ]
 
 PYTHONS = ["3.11", "3.12", "3.13"]
@@ -217,6 +217,14 @@ def example_jax(session: nox.Session) -> None:
     """Run the main job in JAX, as a user of JAX has it installed."""
     install_wheels(session, "jax", *GROUPS["jax"], without="torch")
     session.run("python", "docs/examples/mislabeled_digits_jax.py", *session.posargs)
+
+
+@nox.session
+def examples(session: nox.Session) -> None:
+    """Run the other examples, as a user of torch has it installed."""
+    install_wheels(session, "torch", *GROUPS["text"], without="jax")
+    for script in ("leave_one_out", "text_transformer", "out_of_memory", "dask_cluster"):
+        session.run("python", f"docs/examples/{script}.py", *session.posargs)
 
 
 @nox.session

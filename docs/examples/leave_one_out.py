@@ -65,8 +65,8 @@ def main() -> None:
     train, test = load_table(options.seed)
     (x, y), (x_test, y_test) = train.tensors, test.tensors
 
-    def losses_without_others(indices: np.ndarray, seed: int) -> np.ndarray:
-        """Train on the rows of these indices only; nothing is random, so the seed plays no part."""
+    def losses_without_others(indices: np.ndarray, _: int) -> np.ndarray:
+        """Train on the rows of these indices only; nothing is random, so no seed is needed."""
         network = train_network(x[indices], y[indices])
         with torch.no_grad():
             return cross_entropy(network(x_test), y_test, reduction="none").numpy()

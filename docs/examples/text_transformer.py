@@ -9,25 +9,22 @@ Run it with `python docs/examples/text_transformer.py`; it needs transformers.
 """
 
 import argparse
-import os
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader
-
-os.environ["HF_HUB_OFFLINE"] = "1"  # read when transformers is imported
-from tokenizers import Tokenizer, models, pre_tokenizers, processors  # noqa: E402
-from transformers import (  # noqa: E402
+from transformers import (
     BertConfig,
     BertForSequenceClassification,
     PreTrainedTokenizerFast,
 )
 
-from upweight import SequentialInfluenceCalculator  # noqa: E402
-from upweight.evaluation import mislabel_detection  # noqa: E402
-from upweight_torch import EkfacInfluence, NestedTorchCatAggregator  # noqa: E402
+from upweight import SequentialInfluenceCalculator
+from upweight.evaluation import mislabel_detection
+from upweight_torch import EkfacInfluence, NestedTorchCatAggregator
 
 N_TRAIN, N_TEST, N_WRONG, EXPECTED = 600, 200, 30, 0.9
 OPENINGS = ["", "last week", "as always", "on our second evening here"]
@@ -104,7 +101,11 @@ class Classifier(torch.nn.Module):
         self.bert = BertForSequenceClassification(config)
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-        return self.bert(input_ids=input_ids, attention_mask=attention_mask).logits
+        # With (n, tokens), BERT asks whether any token is masked at all, and goes another way if
+        # not; derivatives sample by sample need one way. With (n, 1, 1, tokens) it does not ask.
+        mask = attention_mask[:, None, None, :].bool()
+        masked = torch.zeros_like(mask, dtype=torch.float32).masked_fill(~mask, -1e9)
+        return self.bert(input_ids=input_ids, attention_mask=masked).logits
 
 
 def train_network(network: Classifier, batches: DataLoader, epochs: int = 40) -> None:
