@@ -223,8 +223,7 @@ def example_jax(session: nox.Session) -> None:
 def examples(session: nox.Session) -> None:
     """Run the other examples, as a user of torch has it installed."""
     install_wheels(session, "torch", *GROUPS["text"], without="jax")
-    for script in ("leave_one_out", "text_transformer", "out_of_memory", "dask_cluster"):
-        session.run("python", f"docs/examples/{script}.py", *session.posargs)
+    run_tests(session, "tests/examples")
 
 
 @nox.session
