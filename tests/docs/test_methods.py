@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-import upweight
 from upweight import models
+from upweight_torch.backend import torch_backend
 
 DOCS = Path(__file__).parents[2] / "docs"
 METHODS = {
     name.removesuffix("_sketch").replace("_", "-"): method
-    for name, method in upweight.get_backend("torch").models.items()
+    for name, method in torch_backend.models.items()
 }
 PARAMETERS = {page: inspect.signature(method).parameters for page, method in METHODS.items()}
 COMMON = set.intersection(*map(set, PARAMETERS.values()))
