@@ -131,3 +131,11 @@ def test_the_trace_is_unbiased():
     matrix = matrix_of(SPECTRA["distinct"])
     traces = [run(nystroem, np, matrix, rank=4, seed=s, probes=8).trace for s in range(400)]
     assert np.mean(traces) == pytest.approx(np.trace(matrix), abs=4 * np.std(traces) / 20)
+
+
+@pytest.mark.parametrize("name", ["distinct", "repeated", "wide"])
+def test_the_trace_of_a_positive_matrix_is_no_less_than_that_of_its_approximation(name):
+    matrix = matrix_of(SPECTRA[name])
+    for seed in range(50):
+        sketch = run(nystroem, np, matrix, rank=4, seed=seed, probes=2)
+        assert sketch.trace >= np.sum(sketch.values) - 1e-9

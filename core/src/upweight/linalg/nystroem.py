@@ -28,7 +28,8 @@ class NystroemApproximation:
         shift: \(\nu\), of the size of rounding unless A is indefinite.
         lowest: Smallest Rayleigh quotient of A in the sketch; its smallest eigenvalue is no larger.
         indefinite: Whether that is below zero by more than rounding.
-        trace: Trace of A, in the sketch exact, outside an estimate; None without probes.
+        trace: Trace of A, exact but for the part that the approximation leaves, which is estimated;
+            None without probes.
     """
 
     values: Array
@@ -64,18 +65,18 @@ def nystroem(
     References:
         Frangella, Tropp and Udell, "Randomized Nyström Preconditioning", SIAM Journal on Matrix
         Analysis and Applications 44 (2023), algorithm 2.1, with an eigendecomposition in place of
-        the Cholesky factor: it says how negative the matrix is.
+        the Cholesky factor: it says how negative the matrix is; Persson, Cortinovis and Kressner,
+        "Improved Variants of the Hutch++ Algorithm for Trace Estimation", SIAM Journal on Matrix
+        Analysis and Applications 43 (2022), for probes of what the approximation leaves.
     """
     xp = array_namespace(like)
     rank = min(rank, like.shape[1])
     test = orthonormal_rows(rng, like, rank)
     outside = complement_probes(rng, test, probes)
     images = product(xp.concat([test, outside]))
-    sketch, trace = images[:rank, :], None
+    sketch = images[:rank, :]
     inner = sketch @ xp.matrix_transpose(test)
     quotients, axes = xp.linalg.eigh((inner + xp.matrix_transpose(inner)) / 2)
-    if probes:
-        trace = float(xp.sum(quotients)) + _mean_form(outside, images[rank:, :])
     lowest = float(xp.min(quotients))
     precision = xp.finfo(like.dtype)
     rounding = float(precision.eps) * float(xp.linalg.vector_norm(sketch))
@@ -87,6 +88,13 @@ def nystroem(
     indefinite = lowest < -ROUNDING * rounding
     if not indefinite:
         values = xp.maximum(values, xp.zeros_like(values))
+    trace = None
+    if probes:
+        # Of a positive matrix no probe sees less than the approximation, which is the larger part.
+        inside = xp.sum((vectors @ xp.matrix_transpose(test)) ** 2, axis=1)
+        known = float(xp.sum(quotients)) + float(xp.sum(values * (1 - inside)))
+        seen = ((outside @ xp.matrix_transpose(vectors)) * values) @ vectors
+        trace = known + _mean_form(outside, images[rank:, :] - seen)
     return NystroemApproximation(values, vectors, shift, lowest, indefinite, trace)
 
 

@@ -51,8 +51,8 @@ class NystroemSketchInfluence(CurvatureInfluence[A]):
     loss and the empirical Fisher have none.
 
     `fit_diagnostics` holds the smallest Rayleigh quotient of H in the sketch, the largest eigenvalue
-    of the approximation, its share of the trace of H, which is exact in the sketch and estimated
-    from a few random vectors outside, and the shift.
+    of the approximation, its share of the trace of H, of which a few random vectors estimate what
+    the approximation leaves, and the shift.
 
     Args:
         objective: The mean loss, seen through its derivatives.
