@@ -49,6 +49,10 @@ def rows(text, beginning):
     return [row for row in cells if row and row[0].startswith(beginning)]
 
 
+def without_code(text):
+    return re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+
+
 def numbers(text):
     return set(re.findall(r"\d+\.\d+", text))
 
@@ -97,3 +101,14 @@ def test_figures_of_the_decision_table_are_those_of_the_benchmarks(page):
     assert seconds <= {measured[-1] for measured in scores}
     assert order <= {cell for measured in orders for cell in measured[1:]}
     assert order
+
+
+@pytest.mark.parametrize("page", METHODS)
+def test_figures_in_the_text_of_a_page_are_in_the_row_of_some_benchmark(page):
+    text = without_code((DOCS / f"methods/{page}.md").read_text(encoding="utf-8"))
+    sections = [
+        section("benchmarks.md", f"## {title}")
+        for title in ("Rankings", "Linear datamodeling score")
+    ]
+    measured = set().union(*map(numbers, sections))
+    assert {number for number in numbers(text) if re.fullmatch(r"0\.\d{3}", number)} <= measured
