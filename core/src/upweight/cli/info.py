@@ -40,6 +40,10 @@ def run(options: argparse.Namespace) -> int:
         write_json(told)
     else:
         _show(told, "")
+        if told.get("resumable") and not told["complete"]:
+            write(
+                "To have the rest computed, call to_zarr with resume=True in the program that wrote it."
+            )
     return 0 if told["complete"] else 1
 
 
