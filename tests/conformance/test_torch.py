@@ -10,6 +10,9 @@ from upweight.testing.running import run
 if not entry_points(group="upweight.backends", name="torch"):
     pytest.skip("upweight-torch is not installed", allow_module_level=True)
 
+# The kit runs once, in the process that has both of these tests.
+pytestmark = pytest.mark.xdist_group("kit")
+
 
 @pytest.fixture(scope="module")
 def report():

@@ -12,6 +12,9 @@ from upweight.testing.running import run
 if not entry_points(group="upweight.backends", name="jax"):
     pytest.skip("upweight-jax is not installed, only on the path", allow_module_level=True)
 
+# The kit runs once, in the process that has both of these tests.
+pytestmark = pytest.mark.xdist_group("kit")
+
 
 @pytest.fixture(scope="module")
 def report():
