@@ -96,13 +96,13 @@ def _bar(
 ) -> Iterator[Advance]:
     from tqdm.auto import tqdm
 
-    bars = _here.bars
+    bars, mine = _here.bars, object()
     with tqdm(total=total, desc=label, unit=f" {unit}", leave=leave, delay=delay) as bar:
-        bars.append(bar)
+        bars.append(mine)
         try:
             yield bar.update
         finally:
-            bars.remove(bar)
+            bars.remove(mine)
 
 
 def _nothing(_: int) -> None:
