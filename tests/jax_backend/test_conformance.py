@@ -12,23 +12,13 @@ from upweight.testing.running import run
 if not entry_points(group="upweight.backends", name="jax"):
     pytest.skip("upweight-jax is not installed, only on the path", allow_module_level=True)
 
-# The kit runs once, in the process that has both of these tests.
-pytestmark = pytest.mark.xdist_group("kit")
 
-
-@pytest.fixture(scope="module")
-def report():
-    return run("jax_backend.author:JaxAuthor")
-
-
-def test_the_jax_backend_conforms(report):
+def test_the_jax_backend_conforms_as_the_page_of_support_says(tmp_path):
+    report = run("jax_backend.author:JaxAuthor")
     assert report.conforms, report.as_text()
     others = {result.reason for result in report.results if result.outcome != "passed"}
     absent = ("SupportsDenseHessian", "SupportsLinearisedProducts")
     assert others == {f"jax does not claim {name}" for name in absent}, report.as_text()
-
-
-def test_the_page_of_what_is_supported_is_what_the_kit_finds(report, tmp_path):
     support_page.assert_says(report, tmp_path)
 
 
