@@ -212,7 +212,7 @@ def test_a_hessian_too_large_for_its_device_is_refused_with_both_sizes():
             return 2**20
 
     model = DirectInfluence(Small(np.zeros((100, 99)), np.zeros(100)))
-    with pytest.raises(MemoryLimitError, match=r"10,000 parameters .* [34]\.\d GiB; 0\.0 GiB are"):
+    with pytest.raises(MemoryLimitError, match=r"10,000 .* [34]\.\d+ GiB; 1\.00 MiB are"):
         model.fit(Untouchable())
 
 

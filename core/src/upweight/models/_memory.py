@@ -30,9 +30,10 @@ def check_memory(
         return
     available = _available(objective) if limit is None else limit
     if needed > available:
+        from dask.utils import format_bytes
+
         raise MemoryLimitError(
-            f"{what} about {needed / 2**30:,.1f} GiB; {available / 2**30:,.1f} GiB are available. "
-            f"{instead}"
+            f"{what} about {format_bytes(needed)}; {format_bytes(available)} are available. {instead}"
         )
 
 
